@@ -1,0 +1,47 @@
+//! What the front door knows: which addresses exist, and which log stands behind each.
+//!
+//! The control plane builds a [`Directory`] from resources and publishes it as a whole; the ingress
+//! reads the newest one for each request, without a lock. There is no Kubernetes here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::log::Log;
+
+/// What kind of thing an address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// A Broker: events get an arrival time and are guarded by the TTL extension.
+    Broker,
+    /// A channel: events pass as they are.
+    Channel,
+}
+
+/// Something that takes events.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Broker or channel.
+    pub kind: EntryKind,
+    /// The namespace of the resource.
+    pub namespace: Arc<str>,
+    /// The name of the resource.
+    pub name: Arc<str>,
+    /// Where its events are kept.
+    pub log: Arc<dyn Log>,
+}
+
+/// All addresses at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// Brokers by "namespace/name", as in the path of their URL.
+    pub brokers: HashMap<String, Arc<Entry>>,
+    /// Channels by "namespace/name".
+    pub channels: HashMap<String, Arc<Entry>>,
+    /// Channels by host name, lower case, without a port.
+    pub hosts: HashMap<String, Arc<Entry>>,
+}
+
+/// The newest directory, shared between the control plane and the ingress.
+pub type SharedDirectory = Arc<ArcSwap<Directory>>;

@@ -1,0 +1,16 @@
+//! A CloudEvent as the broker keeps it: validated once, then carried as one block of bytes.
+//!
+//! Everything between the front door and the subscriber handles [`Event`]: the attributes as
+//! text, each with the type it had on the wire, and the data as the bytes that came in. Data is
+//! never parsed, reordered or encoded anew (a signature over it still verifies), and an event
+//! keeps its `specversion`.
+//!
+//! * [`attributes`]: names, types and limits; what makes an event valid.
+//! * [`http`]: the HTTP binding, binary, structured and batched, in and out.
+//! * [`json`]: the JSON event format.
+//! * [`sdk`]: conversions from and to `cloudevents::Event`, for the edges.
+//! * [`packed`]: the block of bytes, which is also what the log keeps.
+
+pub mod packed;
+
+pub use packed::{Attribute, AttributeKind, DataForm, Event, Packer, SpecVersion, UnpackError};
