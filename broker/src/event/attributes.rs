@@ -41,7 +41,10 @@ impl EventError {
         while !attribute.is_char_boundary(end) {
             end -= 1;
         }
-        Self { attribute: attribute.get(..end).unwrap_or_default().into(), rule }
+        Self {
+            attribute: attribute.get(..end).unwrap_or_default().into(),
+            rule,
+        }
     }
 }
 
@@ -117,7 +120,10 @@ impl fmt::Display for Rule {
                 write!(f, "has {found} bytes; at most {MAX_VALUE} are taken")
             }
             Self::Count => {
-                write!(f, "is one too many: an event has at most {MAX_ATTRIBUTES} attributes")
+                write!(
+                    f,
+                    "is one too many: an event has at most {MAX_ATTRIBUTES} attributes"
+                )
             }
             Self::Once => f.write_str("is given more than once"),
             Self::Characters => {
@@ -134,15 +140,16 @@ impl fmt::Display for Rule {
                 f.write_str("is a number with a fraction or an exponent; send it as a string")
             }
             Self::Integer32 => f.write_str("does not fit into 32 bits; send it as a string"),
-            Self::Structure => {
-                f.write_str("is an object or an array; only `data` may be one")
-            }
+            Self::Structure => f.write_str("is an object or an array; only `data` may be one"),
             Self::Surrogate => f.write_str("has half of a surrogate pair"),
             Self::ContentTypeHeader => {
                 f.write_str("travels in the Content-Type header, not in ce-datacontenttype")
             }
             Self::SpecVersion { found } => {
-                write!(f, "is `{found}`; the versions `1.0` and `0.3` are understood")
+                write!(
+                    f,
+                    "is `{found}`; the versions `1.0` and `0.3` are understood"
+                )
             }
             Self::Base64 => f.write_str("is not base64 with padding"),
             Self::OneData => f.write_str("is there beside `data`; only one of them may be"),
@@ -161,8 +168,16 @@ pub(super) fn shown(text: &str) -> Box<str> {
 /// Checks an attribute's name.
 pub fn check_name(name: &str) -> Result<(), EventError> {
     let fail = |rule| Err(EventError::new(name, rule));
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-        return if name == "data_base64" { fail(Rule::ReservedName) } else { fail(Rule::NameCharacters) };
+    if name.is_empty()
+        || !name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    {
+        return if name == "data_base64" {
+            fail(Rule::ReservedName)
+        } else {
+            fail(Rule::NameCharacters)
+        };
     }
     if name.len() > MAX_NAME {
         return fail(Rule::NameLength);
@@ -238,11 +253,17 @@ pub fn is_timestamp(text: &str) -> bool {
         })
     };
     let at = |position: usize, wanted: u8| {
-        b.get(position).is_some_and(|found| found.to_ascii_uppercase() == wanted)
+        b.get(position)
+            .is_some_and(|found| found.to_ascii_uppercase() == wanted)
     };
-    let (Some(year), Some(month), Some(day), Some(hour), Some(minute), Some(second)) =
-        (number(0, 4), number(5, 2), number(8, 2), number(11, 2), number(14, 2), number(17, 2))
-    else {
+    let (Some(year), Some(month), Some(day), Some(hour), Some(minute), Some(second)) = (
+        number(0, 4),
+        number(5, 2),
+        number(8, 2),
+        number(11, 2),
+        number(14, 2),
+        number(17, 2),
+    ) else {
         return false;
     };
     let separators = at(4, b'-') && at(7, b'-') && at(10, b'T') && at(13, b':') && at(16, b':');
@@ -253,7 +274,11 @@ pub fn is_timestamp(text: &str) -> bool {
     }
     let mut offset = 19;
     if at(offset, b'.') {
-        let digits = b.iter().skip(offset + 1).take_while(|d| d.is_ascii_digit()).count();
+        let digits = b
+            .iter()
+            .skip(offset + 1)
+            .take_while(|d| d.is_ascii_digit())
+            .count();
         if digits == 0 {
             return false;
         }
@@ -271,7 +296,9 @@ pub fn is_timestamp(text: &str) -> bool {
 
 fn days_in(year: u32, month: u32) -> u32 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
+            29
+        }
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -285,10 +312,17 @@ pub fn is_media_type(text: &str) -> bool {
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     let token = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
-    essence.trim_end_matches([' ', '\t']).split_once('/').is_some_and(|(t, s)| token(t) && token(s))
-        && parameters.bytes().all(|b| b == b'\t' || (0x20..0x7f).contains(&b))
+    essence
+        .trim_end_matches([' ', '\t'])
+        .split_once('/')
+        .is_some_and(|(t, s)| token(t) && token(s))
+        && parameters
+            .bytes()
+            .all(|b| b == b'\t' || (0x20..0x7f).contains(&b))
 }
 
 /// Whether the media type says that the content is JSON: its subtype is `json` or ends in
@@ -297,9 +331,11 @@ pub fn is_media_type(text: &str) -> bool {
 pub fn is_json(media_type: &str) -> bool {
     let essence = essence(media_type);
     let ends_with = |suffix: &str| {
-        essence.len().checked_sub(suffix.len()).and_then(|at| essence.get(at..)).is_some_and(
-            |end| end.eq_ignore_ascii_case(suffix),
-        )
+        essence
+            .len()
+            .checked_sub(suffix.len())
+            .and_then(|at| essence.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
     };
     ends_with("/json") || ends_with("+json")
 }
@@ -321,7 +357,9 @@ pub fn is_text(media_type: &str) -> bool {
 
 /// Whether a charset is UTF-8, or ASCII, which is a part of it.
 pub(super) fn is_utf8_charset(charset: &str) -> bool {
-    ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name))
+    ["utf-8", "utf8", "us-ascii"]
+        .iter()
+        .any(|name| charset.eq_ignore_ascii_case(name))
 }
 
 /// The media type without its parameters.
@@ -333,7 +371,9 @@ pub(super) fn essence(media_type: &str) -> &str {
 pub(super) fn charset(media_type: &str) -> Option<&str> {
     media_type.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"'))
     })
 }
 
@@ -375,16 +415,39 @@ mod tests {
 
     #[test]
     fn media_types() {
-        for good in ["application/json", "text/plain; charset=utf-8", "a/b ;q", "application/x.y+z"] {
+        for good in [
+            "application/json",
+            "text/plain; charset=utf-8",
+            "a/b ;q",
+            "application/x.y+z",
+        ] {
             assert!(is_media_type(good), "{good}");
         }
-        for bad in ["", "json", "/json", "text/", "text/pl ain", "te xt/plain", "text/plain; \u{e9}", "a/b/c"] {
+        for bad in [
+            "",
+            "json",
+            "/json",
+            "text/",
+            "text/pl ain",
+            "te xt/plain",
+            "text/plain; \u{e9}",
+            "a/b/c",
+        ] {
             assert!(!is_media_type(bad), "{bad}");
         }
-        for json in ["application/json", "TEXT/JSON;x=y", "application/vnd.a+JSON ; b"] {
+        for json in [
+            "application/json",
+            "TEXT/JSON;x=y",
+            "application/vnd.a+JSON ; b",
+        ] {
             assert!(is_json(json), "{json}");
         }
-        for other in ["application/jsonp", "json", "application/x-json", "text/plain;a=/json"] {
+        for other in [
+            "application/jsonp",
+            "json",
+            "application/x-json",
+            "text/plain;a=/json",
+        ] {
             assert!(!is_json(other), "{other}");
         }
         assert!(is_text("text/plain") && is_text("image/svg+xml; charset=UTF-8"));
@@ -395,20 +458,41 @@ mod tests {
     fn names_and_values() {
         assert!(check_name("a1").is_ok());
         assert_eq!(check_name("data").unwrap_err().rule, Rule::ReservedName);
-        assert_eq!(check_name("data_base64").unwrap_err().rule, Rule::ReservedName);
+        assert_eq!(
+            check_name("data_base64").unwrap_err().rule,
+            Rule::ReservedName
+        );
         for bad in ["", "A", "a-b", "a_b", "é"] {
-            assert_eq!(check_name(bad).unwrap_err().rule, Rule::NameCharacters, "{bad}");
+            assert_eq!(
+                check_name(bad).unwrap_err().rule,
+                Rule::NameCharacters,
+                "{bad}"
+            );
         }
         let long = "a".repeat(MAX_NAME + 1);
         let error = check_name(&long).unwrap_err();
-        assert_eq!((error.rule, error.attribute.len()), (Rule::NameLength, NAME_SHOWN));
+        assert_eq!(
+            (error.rule, error.attribute.len()),
+            (Rule::NameLength, NAME_SHOWN)
+        );
 
         assert!(check_value("id", &"x".repeat(MAX_VALUE)).is_ok());
-        let too_long = Rule::ValueLength { found: MAX_VALUE + 1 };
-        assert_eq!(check_value("id", &"x".repeat(MAX_VALUE + 1)).unwrap_err().rule, too_long);
+        let too_long = Rule::ValueLength {
+            found: MAX_VALUE + 1,
+        };
+        assert_eq!(
+            check_value("id", &"x".repeat(MAX_VALUE + 1))
+                .unwrap_err()
+                .rule,
+            too_long
+        );
         assert!(check_value("ext", "").is_ok() && check_value("ext", "Euro € 😀").is_ok());
         for bad in ["a\nb", "\u{7f}", "\u{85}", "\u{fdd0}", "\u{1ffff}"] {
-            assert_eq!(check_value("ext", bad).unwrap_err().rule, Rule::Characters, "{bad:?}");
+            assert_eq!(
+                check_value("ext", bad).unwrap_err().rule,
+                Rule::Characters,
+                "{bad:?}"
+            );
         }
         assert_eq!(check_value("source", "a b").unwrap_err().rule, Rule::Uri);
         assert_eq!(check_value("source", "").unwrap_err().rule, Rule::NotEmpty);

@@ -78,7 +78,8 @@ impl Packer {
 
     /// [`Packer::finish`] for callers that pushed the required attributes.
     pub(super) fn end(self, form: DataForm, data: &[u8]) -> Result<Event, EventError> {
-        self.finish(form, data).map_err(|_| EventError::new("id", Rule::Required))
+        self.finish(form, data)
+            .map_err(|_| EventError::new("id", Rule::Required))
     }
 }
 
@@ -99,10 +100,14 @@ impl<'a> EventBuilder<'a> {
         source: impl Into<Cow<'a, str>>,
         ty: impl Into<Cow<'a, str>>,
     ) -> Self {
-        let attributes = [("id", id.into()), ("source", source.into()), ("type", ty.into())]
-            .into_iter()
-            .map(|(name, text)| (Cow::Borrowed(name), AttributeValue::String(text)))
-            .collect();
+        let attributes = [
+            ("id", id.into()),
+            ("source", source.into()),
+            ("type", ty.into()),
+        ]
+        .into_iter()
+        .map(|(name, text)| (Cow::Borrowed(name), AttributeValue::String(text)))
+        .collect();
         Self {
             version: SpecVersion::V1,
             attributes,
@@ -136,7 +141,8 @@ impl<'a> EventBuilder<'a> {
     /// Sets the data and its content type.
     #[must_use]
     pub fn data(self, content_type: &'a str, data: impl Into<Cow<'a, [u8]>>) -> Self {
-        self.attribute("datacontenttype", content_type).raw_data(DataForm::Bytes, data.into())
+        self.attribute("datacontenttype", content_type)
+            .raw_data(DataForm::Bytes, data.into())
     }
 
     pub(super) fn raw_data(mut self, form: DataForm, data: Cow<'a, [u8]>) -> Self {
@@ -147,7 +153,10 @@ impl<'a> EventBuilder<'a> {
 
     /// Checks the parts and makes the event.
     pub fn build(self) -> Result<Event, EventError> {
-        let size = self.attributes.iter().map(|(name, value)| name.len() + value.text().len() + 6);
+        let size = self
+            .attributes
+            .iter()
+            .map(|(name, value)| name.len() + value.text().len() + 6);
         let mut packer = Packer::new(self.version, 8 + size.sum::<usize>() + self.data.len());
         for (name, value) in &self.attributes {
             if name == "specversion" {
@@ -167,7 +176,12 @@ fn add_value(
     let text = value.text();
     check_name(name)?;
     check_value(name, &text)?;
-    packer.add(&Attribute { name, kind: value.kind(), text: &text, header: None })
+    packer.add(&Attribute {
+        name,
+        kind: value.kind(),
+        text: &text,
+        header: None,
+    })
 }
 
 impl Event {
@@ -179,7 +193,10 @@ impl Event {
     /// When a name or a value is not valid, or there would be too many attributes.
     /// `specversion` cannot be changed.
     pub fn with(&self, changes: &[(&str, AttributeValue<'_>)]) -> Result<Self, EventError> {
-        let room: usize = changes.iter().map(|(name, value)| name.len() + value.text().len() + 6).sum();
+        let room: usize = changes
+            .iter()
+            .map(|(name, value)| name.len() + value.text().len() + 6)
+            .sum();
         let mut packer = Packer::new(self.spec_version(), self.size() + room);
         for attribute in self.attributes() {
             match changes.iter().find(|(name, _)| *name == attribute.name) {
@@ -209,7 +226,9 @@ impl Event {
                 return self.clone();
             }
         }
-        packer.end(self.data_form(), &self.data()).unwrap_or_else(|_| self.clone())
+        packer
+            .end(self.data_form(), &self.data())
+            .unwrap_or_else(|_| self.clone())
     }
 }
 
@@ -232,26 +251,40 @@ mod tests {
         let event = base();
         assert_eq!((event.id(), event.source(), event.ty()), ("1", "/s", "t"));
         assert_eq!(event.attribute("n").unwrap().kind, AttributeKind::Integer);
-        assert_eq!(event.attribute("datacontenttype").unwrap().text, "text/plain");
-        assert_eq!((&*event.data(), event.data_form()), (&b"data"[..], DataForm::Bytes));
+        assert_eq!(
+            event.attribute("datacontenttype").unwrap().text,
+            "text/plain"
+        );
+        assert_eq!(
+            (&*event.data(), event.data_form()),
+            (&b"data"[..], DataForm::Bytes)
+        );
         assert_eq!(Event::unpack(event.packed().clone()).unwrap(), event);
     }
 
     #[test]
     fn refuses_what_is_not_valid() {
         let bad = |builder: EventBuilder<'_>| builder.build().unwrap_err().to_string();
-        assert_eq!(bad(EventBuilder::new("", "/s", "t")), "attribute `id` must not be empty");
+        assert_eq!(
+            bad(EventBuilder::new("", "/s", "t")),
+            "attribute `id` must not be empty"
+        );
         let builder = EventBuilder::new("1", "/s", "t");
         assert!(bad(builder.clone().attribute("Bad", "x")).contains("`Bad`"));
         assert!(bad(builder.clone().attribute("time", "now")).contains("RFC 3339"));
         assert!(bad(builder.clone().attribute("specversion", "1.0")).contains("specversion"));
         let many = (0..300).fold(builder, |b, i| b.attribute(format!("x{i}"), i));
-        assert_eq!(many.build().unwrap_err(), EventError::new("x252", Rule::Count));
+        assert_eq!(
+            many.build().unwrap_err(),
+            EventError::new("x252", Rule::Count)
+        );
     }
 
     #[test]
     fn changes_and_nothing_else() {
-        let changed = base().with(&[("ext", true.into()), ("new", "y".into())]).unwrap();
+        let changed = base()
+            .with(&[("ext", true.into()), ("new", "y".into())])
+            .unwrap();
         let names: Vec<_> = changed.attributes().map(|a| (a.name, a.text)).collect();
         assert_eq!(
             names,

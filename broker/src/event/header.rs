@@ -29,12 +29,14 @@ pub fn decode(value: &[u8]) -> Result<Cow<'_, str>, Rule> {
     if !unquoted.contains(&b'%') {
         return match unquoted {
             Cow::Borrowed(_) => Ok(Cow::Borrowed(text)),
-            Cow::Owned(bytes) => {
-                String::from_utf8(bytes).map(Cow::Owned).map_err(|_| Rule::Utf8)
-            }
+            Cow::Owned(bytes) => String::from_utf8(bytes)
+                .map(Cow::Owned)
+                .map_err(|_| Rule::Utf8),
         };
     }
-    String::from_utf8(percent_decode(&unquoted)).map(Cow::Owned).map_err(|_| Rule::Utf8)
+    String::from_utf8(percent_decode(&unquoted))
+        .map(Cow::Owned)
+        .map_err(|_| Rule::Utf8)
 }
 
 /// The header value that stands for the text.
@@ -51,7 +53,11 @@ pub fn encode(text: &str) -> Cow<'_, str> {
             const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
             encoded.push('%');
             for nibble in [byte >> 4, byte & 15] {
-                encoded.push(DIGITS.get(usize::from(nibble)).map_or('0', |&d| char::from(d)));
+                encoded.push(
+                    DIGITS
+                        .get(usize::from(nibble))
+                        .map_or('0', |&d| char::from(d)),
+                );
             }
         }
     }
@@ -76,7 +82,11 @@ fn unquote(value: &[u8]) -> Cow<'_, [u8]> {
             _ => plain.push(byte),
         }
     }
-    if quoted { Cow::Borrowed(value) } else { Cow::Owned(plain) }
+    if quoted {
+        Cow::Borrowed(value)
+    } else {
+        Cow::Owned(plain)
+    }
 }
 
 fn percent_decode(value: &[u8]) -> Vec<u8> {
@@ -98,7 +108,9 @@ fn percent_decode(value: &[u8]) -> Vec<u8> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

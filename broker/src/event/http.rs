@@ -142,14 +142,18 @@ enum Mode {
 
 fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let Some(content_type) = types.next() else { return Ok(Mode::Binary) };
+    let Some(content_type) = types.next() else {
+        return Ok(Mode::Binary);
+    };
     if types.next().is_some() {
         return Err(EventError::new("datacontenttype", Rule::Once).into());
     }
     let bytes = content_type.as_bytes();
     let is_cloudevents = bytes.get(..CLOUDEVENTS.len()).is_some_and(|start| {
         start.eq_ignore_ascii_case(CLOUDEVENTS.as_bytes())
-            && !bytes.get(CLOUDEVENTS.len()).is_some_and(u8::is_ascii_alphanumeric)
+            && !bytes
+                .get(CLOUDEVENTS.len())
+                .is_some_and(u8::is_ascii_alphanumeric)
     });
     if !is_cloudevents {
         return Ok(Mode::Binary);
@@ -161,12 +165,14 @@ fn mode(headers: &HeaderMap) -> Result<Mode, DecodeError> {
     } else if essence.eq_ignore_ascii_case(BATCH) {
         Mode::Batch
     } else {
-        return Err(DecodeError::UnknownFormat { media_type: shown(essence) });
+        return Err(DecodeError::UnknownFormat {
+            media_type: shown(essence),
+        });
     };
     match attributes::charset(&text) {
-        Some(charset) if !attributes::is_utf8_charset(charset) => {
-            Err(DecodeError::Charset { charset: shown(charset) })
-        }
+        Some(charset) if !attributes::is_utf8_charset(charset) => Err(DecodeError::Charset {
+            charset: shown(charset),
+        }),
         _ => Ok(mode),
     }
 }
@@ -186,7 +192,11 @@ fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, DecodeError
         return Err(DecodeError::NotAnEvent);
     }
     let missing = |name| EventError::new(name, Rule::Required);
-    let version = match found.version.ok_or_else(|| missing("specversion"))?.as_bytes() {
+    let version = match found
+        .version
+        .ok_or_else(|| missing("specversion"))?
+        .as_bytes()
+    {
         b"1.0" => SpecVersion::V1,
         b"0.3" => SpecVersion::V03,
         other => {
@@ -212,13 +222,20 @@ fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, DecodeError
             None => {}
         }
     }
-    let form = if body.is_empty() { DataForm::None } else { DataForm::Bytes };
+    let form = if body.is_empty() {
+        DataForm::None
+    } else {
+        DataForm::Bytes
+    };
     Ok(packer.end(form, body)?)
 }
 
 /// Finds the required attributes, repeated headers and the size of the event.
 fn look(headers: &HeaderMap) -> Result<Found<'_>, EventError> {
-    let mut found = Found { size: 8, ..Found::default() };
+    let mut found = Found {
+        size: 8,
+        ..Found::default()
+    };
     let mut previous = "";
     for (name, value) in headers {
         let name = name.as_str();
@@ -258,15 +275,27 @@ fn add(packer: &mut Packer, name: &str, value: &HeaderValue) -> Result<(), Event
         _ if raw.is_ascii() => std::str::from_utf8(raw).ok(),
         _ => None,
     };
-    packer.add(&Attribute { name, kind: AttributeKind::String, text: &text, header })
+    packer.add(&Attribute {
+        name,
+        kind: AttributeKind::String,
+        text: &text,
+        header,
+    })
 }
 
 /// Content-Type is the one header whose value is not percent-encoded.
 fn add_content_type(packer: &mut Packer, value: &HeaderValue) -> Result<(), EventError> {
     let name = "datacontenttype";
-    let text = value.to_str().map_err(|_| EventError::new(name, Rule::MediaType))?;
+    let text = value
+        .to_str()
+        .map_err(|_| EventError::new(name, Rule::MediaType))?;
     check_value(name, text)?;
-    packer.add(&Attribute { name, kind: AttributeKind::String, text, header: None })
+    packer.add(&Attribute {
+        name,
+        kind: AttributeKind::String,
+        text,
+        header: None,
+    })
 }
 
 /// Writes an event as a binary-mode message, without the attributes named in `skip`.
@@ -279,8 +308,8 @@ pub fn encode_binary(event: &Event, skip: &[&str]) -> (HeaderMap, Bytes) {
     headers.insert(HeaderName::from_static("ce-specversion"), version);
     let mut typed = false;
     // The body is what the base64 of a 0.3 event stood for, so the body is not base64 any more.
-    let unpacked = event.spec_version() == SpecVersion::V03
-        && event.data_form() == DataForm::Base64;
+    let unpacked =
+        event.spec_version() == SpecVersion::V03 && event.data_form() == DataForm::Base64;
     for attribute in event.attributes() {
         let name = attribute.name;
         if skip.contains(&name) || (unpacked && name == "datacontentencoding") {

@@ -58,16 +58,23 @@ pub fn decode_batch(text: &[u8]) -> Result<Vec<Event>, DecodeError> {
         return Err(error);
     }
     let events = events.map_err(|error| DecodeError::Json(error.to_string()))?;
-    reader.end().map_err(|error| DecodeError::Json(error.to_string()))?;
+    reader
+        .end()
+        .map_err(|error| DecodeError::Json(error.to_string()))?;
     Ok(events)
 }
 
 fn decode_text(text: &str) -> Result<Event, DecodeError> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let members =
-        reader.deserialize_map(Members).map_err(|error| DecodeError::Json(error.to_string()))?;
-    reader.end().map_err(|error| DecodeError::Json(error.to_string()))?;
-    Envelope::read(&members)?.pack(text.len()).map_err(DecodeError::Attribute)
+    let members = reader
+        .deserialize_map(Members)
+        .map_err(|error| DecodeError::Json(error.to_string()))?;
+    reader
+        .end()
+        .map_err(|error| DecodeError::Json(error.to_string()))?;
+    Envelope::read(&members)?
+        .pack(text.len())
+        .map_err(DecodeError::Attribute)
 }
 
 /// The members of one JSON object, values as their text.
@@ -139,7 +146,10 @@ impl<'de> Visitor<'de> for Elements<'_> {
             match decode_text(element.get()) {
                 Ok(event) => events.push(event),
                 Err(error) => {
-                    let error = DecodeError::Element { index: events.len(), error: error.into() };
+                    let error = DecodeError::Element {
+                        index: events.len(),
+                        error: error.into(),
+                    };
                     *self.bad = Some(error);
                     return Err(serde::de::Error::custom("bad element"));
                 }
@@ -164,7 +174,11 @@ impl<'a> Envelope<'a> {
         let mut envelope = Envelope::default();
         for (position, (name, value)) in members.iter().enumerate() {
             let fail = |rule| Err(EventError::new(name, rule));
-            if members.iter().take(position).any(|(earlier, _)| earlier == name) {
+            if members
+                .iter()
+                .take(position)
+                .any(|(earlier, _)| earlier == name)
+            {
                 return fail(Rule::Once);
             }
             match &**name {
@@ -175,7 +189,11 @@ impl<'a> Envelope<'a> {
                     envelope.version = Some(match &*string(name, value)? {
                         "1.0" => SpecVersion::V1,
                         "0.3" => SpecVersion::V03,
-                        found => return fail(Rule::SpecVersion { found: shown(found) }),
+                        found => {
+                            return fail(Rule::SpecVersion {
+                                found: shown(found),
+                            });
+                        }
                     });
                 }
                 name => envelope.attribute(name, value)?,
@@ -211,10 +229,20 @@ impl<'a> Envelope<'a> {
         let mut packer = Packer::new(version, capacity);
         for (name, text) in ["id", "source", "type"].into_iter().zip(&self.required) {
             let text = text.as_deref().ok_or_else(|| missing(name))?;
-            packer.add(&Attribute { name, kind: AttributeKind::String, text, header: None })?;
+            packer.add(&Attribute {
+                name,
+                kind: AttributeKind::String,
+                text,
+                header: None,
+            })?;
         }
         for (name, kind, text) in &self.others {
-            packer.add(&Attribute { name, kind: *kind, text, header: None })?;
+            packer.add(&Attribute {
+                name,
+                kind: *kind,
+                text,
+                header: None,
+            })?;
         }
         packer.end(form, &data)
     }
@@ -246,11 +274,15 @@ impl<'a> Envelope<'a> {
     }
 
     fn other(&self, wanted: &str) -> Option<&str> {
-        self.others.iter().find(|(name, ..)| *name == wanted).map(|(.., text)| &**text)
+        self.others
+            .iter()
+            .find(|(name, ..)| *name == wanted)
+            .map(|(.., text)| &**text)
     }
 
     fn says_json(&self) -> bool {
-        self.other("datacontenttype").is_none_or(attributes::is_json)
+        self.other("datacontenttype")
+            .is_none_or(attributes::is_json)
     }
 }
 
@@ -260,14 +292,19 @@ fn is_base64(encoding: &str) -> bool {
 
 /// The text of a JSON string.
 fn string<'a>(name: &str, value: &'a str) -> Result<Cow<'a, str>, EventError> {
-    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+    let Some(inner) = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
         return Err(EventError::new(name, Rule::String));
     };
     if !inner.contains('\\') {
         return Ok(Cow::Borrowed(inner));
     }
     // The reader has checked the escapes; what is left to go wrong are surrogates.
-    serde_json::from_str(value).map(Cow::Owned).map_err(|_| EventError::new(name, Rule::Surrogate))
+    serde_json::from_str(value)
+        .map(Cow::Owned)
+        .map_err(|_| EventError::new(name, Rule::Surrogate))
 }
 
 /// The canonical text of a JSON number that is a whole one of 32 bits.
@@ -291,8 +328,7 @@ pub fn encode(event: &Event, skip: &[&str]) -> Vec<u8> {
     out.push(b'"');
     let (member, value, encoding) = data_member(event);
     for attribute in event.attributes() {
-        if skip.contains(&attribute.name) || (encoding && attribute.name == "datacontentencoding")
-        {
+        if skip.contains(&attribute.name) || (encoding && attribute.name == "datacontentencoding") {
             continue;
         }
         key(&mut out, attribute.name);
@@ -371,11 +407,16 @@ pub fn data_bytes(event: &Event) -> Bytes {
     let data = event.data();
     let is_string = event.data_form() == DataForm::Json
         && data.starts_with(b"\"")
-        && event.attribute("datacontenttype").is_some_and(|a| !attributes::is_json(a.text));
+        && event
+            .attribute("datacontenttype")
+            .is_some_and(|a| !attributes::is_json(a.text));
     if !is_string {
         return data;
     }
-    match std::str::from_utf8(&data).ok().map(|text| string("data", text)) {
+    match std::str::from_utf8(&data)
+        .ok()
+        .map(|text| string("data", text))
+    {
         Some(Ok(Cow::Borrowed(inner))) => data.slice_ref(inner.as_bytes()),
         Some(Ok(Cow::Owned(text))) => text.into(),
         Some(Err(_)) | None => data,

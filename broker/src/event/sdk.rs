@@ -66,7 +66,9 @@ impl TryFrom<&Event> for cloudevents::Event {
         if let Some(schema) = schema {
             made.set_dataschema(Some(schema));
         }
-        let content_type = event.attribute("datacontenttype").map(|attribute| attribute.text);
+        let content_type = event
+            .attribute("datacontenttype")
+            .map(|attribute| attribute.text);
         if let Some(content_type) = content_type {
             made.set_datacontenttype(Some(content_type));
         }
@@ -100,8 +102,8 @@ fn data(event: &Event, content_type: Option<&str>) -> Option<Data> {
             {
                 return Some(Data::Json(value));
             }
-            let is_string =
-                event.data_form() == DataForm::Json || content_type.is_some_and(attributes::is_text);
+            let is_string = event.data_form() == DataForm::Json
+                || content_type.is_some_and(attributes::is_text);
             Some(match String::from_utf8(bytes.into()) {
                 Ok(text) if is_string => Data::String(text),
                 Ok(text) => Data::Binary(text.into_bytes()),
@@ -115,13 +117,11 @@ impl TryFrom<&cloudevents::Event> for Event {
     type Error = ConvertError;
 
     fn try_from(event: &cloudevents::Event) -> Result<Self, ConvertError> {
-        let mut builder =
-            EventBuilder::new(event.id(), event.source().as_str(), event.ty()).version(
-                match event.specversion() {
-                    cloudevents::event::SpecVersion::V03 => SpecVersion::V03,
-                    cloudevents::event::SpecVersion::V10 => SpecVersion::V1,
-                },
-            );
+        let mut builder = EventBuilder::new(event.id(), event.source().as_str(), event.ty())
+            .version(match event.specversion() {
+                cloudevents::event::SpecVersion::V03 => SpecVersion::V03,
+                cloudevents::event::SpecVersion::V10 => SpecVersion::V1,
+            });
         for (name, value) in event.iter() {
             if matches!(name, "specversion" | "id" | "source" | "type") {
                 continue;
@@ -150,16 +150,18 @@ fn attribute<'a>(
         SdkAttribute::Integer(number) => AttributeValue::Integer(
             i32::try_from(**number).map_err(|_| EventError::new(name, Rule::Integer32))?,
         ),
-        SdkAttribute::Binary(bytes) => {
-            base64::engine::general_purpose::STANDARD.encode(bytes).into()
-        }
+        SdkAttribute::Binary(bytes) => base64::engine::general_purpose::STANDARD
+            .encode(bytes)
+            .into(),
         SdkAttribute::String(text) => (*text).to_owned().into(),
         SdkAttribute::URI(url) => url.as_str().to_owned().into(),
         SdkAttribute::URIRef(text) => (*text).clone().into(),
         // `Z` rather than an offset, as most producers write it.
         SdkAttribute::Time(time) => {
             let text = time.to_rfc3339();
-            text.strip_suffix("+00:00").map_or(text.clone(), |utc| format!("{utc}Z")).into()
+            text.strip_suffix("+00:00")
+                .map_or(text.clone(), |utc| format!("{utc}Z"))
+                .into()
         }
         SdkAttribute::SpecVersion(version) => version.to_string().into(),
     })
