@@ -34,6 +34,10 @@
 //! 9. *Resuming.* After a reopen, `next` is one past the last committed event at least, and no
 //!    offset is ever given to a second event, also not after a removal of all events.
 
+pub mod memory;
+#[cfg(any(test, feature = "test-util"))]
+pub mod suite;
+
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -226,15 +230,17 @@ impl Future for Commit {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             CommitState::Ready(outcome) => Poll::Ready(outcome.take().unwrap_or_else(closed)),
-            CommitState::Waiting(receiver) => {
-                Pin::new(receiver).poll(cx).map(|outcome| outcome.unwrap_or_else(|_| closed()))
-            }
+            CommitState::Waiting(receiver) => Pin::new(receiver)
+                .poll(cx)
+                .map(|outcome| outcome.unwrap_or_else(|_| closed())),
         }
     }
 }
 
 fn closed() -> Result<Range<Offset>, AppendError> {
-    Err(AppendError::Closed { reason: "its writer has stopped".into() })
+    Err(AppendError::Closed {
+        reason: "its writer has stopped".into(),
+    })
 }
 
 /// An append-only sequence of events. See the module's laws.
@@ -298,4 +304,16 @@ pub trait LogStore: Send + Sync + std::fmt::Debug + 'static {
 
     /// Whether appends can succeed.
     fn health(&self) -> Health;
+}
+
+/// Checks the length of a log's name.
+pub(crate) fn check_name(name: &str) -> Result<(), OpenError> {
+    if (1..=512).contains(&name.len()) {
+        return Ok(());
+    }
+    let reason = format!("a name has 1 to 512 bytes, this one has {}", name.len());
+    Err(OpenError {
+        name: name.to_owned(),
+        reason,
+    })
 }
