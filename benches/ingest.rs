@@ -9,7 +9,11 @@
 
 mod support;
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use support::bare::Role;
 use support::ledger::Ledger;
@@ -35,12 +39,16 @@ struct Contender {
 
 impl Contender {
     fn print(&self, name: &str) {
+        let latency = |samples: &[f64]| match samples {
+            [] => "-".to_owned(),
+            samples => format!("{:.2}", spread(samples).median),
+        };
         println!(
-            "| {name} | {} | {:.1} | {:.2} | {:.2} |",
+            "| {name} | {} | {:.1} | {} | {} |",
             spread(&self.rates).text(0),
             spread(&self.cpu_us).median,
-            spread(&self.p50).median,
-            spread(&self.p99).median,
+            latency(&self.p50),
+            latency(&self.p99),
         );
     }
 }
@@ -67,8 +75,10 @@ fn bench() -> Result<()> {
 
     let (mut of_bare, mut of_heddle) = (Contender::default(), Contender::default());
     let (mut one, mut many) = (Contender::default(), Contender::default());
+    let mut disk = Vec::new();
     for round in 1..=support::rounds() {
         let to_bare = load_for(bare.addr);
+        disk.push(disk_floor(dir.path())?);
         turn(on, round, &to_bare, bare.process.pid(), &mut of_bare)?;
         turn(
             on,
@@ -117,6 +127,24 @@ fn bench() -> Result<()> {
     Ok(())
 }
 
+/// How often a second one thread can overwrite 64 KiB of a written file and sync it: no broker on
+/// this disk commits more groups of that size.
+fn disk_floor(dir: &Path) -> Result<f64> {
+    let file = File::create(dir.join("floor"))?;
+    let (slots, block) = (256, vec![0xA5_u8; 64 << 10]);
+    for slot in 0..slots {
+        file.write_all_at(&block, slot * block.len() as u64)?;
+    }
+    file.sync_all()?;
+    let (from, mut count) = (Instant::now(), 0_u64);
+    while from.elapsed() < Duration::from_millis(700) {
+        file.write_all_at(&block, (count % slots) * block.len() as u64)?;
+        file.sync_data()?;
+        count += 1;
+    }
+    Ok(count as f64 / from.elapsed().as_secs_f64())
+}
+
 fn load_for(addr: std::net::SocketAddr) -> Load {
     Load {
         addr,
@@ -157,6 +185,6 @@ fn nats_turn(on: &Handle, nats: &Nats, shape: (usize, usize), into: &mut Contend
     into.cpu_us
         .push((procfs::cpu_seconds(pid)? - before) * 1e6 / (rate * seconds));
     into.rates.push(rate);
-    println!("round: nats {shape:?} {rate:.0}/s");
+    println!("nats {shape:?}: {rate:.0}/s");
     Ok(())
 }
