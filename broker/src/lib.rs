@@ -8,4 +8,5 @@ pub mod clock;
 pub mod directory;
 pub mod event;
 pub mod filter;
+pub mod ingress;
 pub mod log;

@@ -83,7 +83,7 @@ pub enum DecodeError {
         /// Its position, counted from 0.
         index: usize,
         /// What is wrong with it.
-        error: Box<DecodeError>,
+        error: Box<Self>,
     },
     /// A reply holds a batch.
     #[error("a reply is one event or none, not a batch")]
