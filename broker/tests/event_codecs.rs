@@ -104,14 +104,13 @@ prop_compose! {
         for (name, value) in extensions {
             builder = builder.attribute(name, value);
         }
-        let built = match content_type {
+        match content_type {
             Some(content_type) => builder.data(content_type, body).build().unwrap(),
             None => {
                 let built = builder.data("a/b", body).build().unwrap();
                 built.without(&["datacontenttype"])
             }
-        };
-        built
+        }
     }
 }
 
