@@ -17,6 +17,7 @@ pub mod queue;
 pub mod resource;
 mod schema;
 pub mod world;
+pub mod writer;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
