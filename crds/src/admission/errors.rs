@@ -11,10 +11,16 @@ use crate::resource::FieldError;
 pub(crate) const MAX_ERRORS: usize = 100;
 /// The most characters of a value that are repeated in a message.
 const MAX_SHOWN: usize = 128;
+/// The most characters of a message that comes from a parser.
+const MAX_MESSAGE: usize = 512;
 
 /// A field of an object at a path.
 pub(crate) fn join(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
 }
 
 /// A value as JSON, cut to a length that fits a message.
@@ -23,7 +29,11 @@ pub(crate) fn shown(value: &Value) -> String {
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
+    cut_to(text, MAX_SHOWN)
+}
+
+fn cut_to(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
@@ -44,16 +54,28 @@ impl Errors {
 
     pub(crate) fn push(&mut self, reason: &'static str, field: &str, message: String) {
         if self.0.len() < MAX_ERRORS {
-            self.0.push(FieldError { field: field.to_owned(), message, reason });
+            self.0.push(FieldError {
+                field: field.to_owned(),
+                message,
+                reason,
+            });
         }
     }
 
     pub(crate) fn missing(&mut self, path: &str) {
-        self.push("FieldValueRequired", path, format!("missing field(s): {path}"));
+        self.push(
+            "FieldValueRequired",
+            path,
+            format!("missing field(s): {path}"),
+        );
     }
 
     pub(crate) fn missing_because(&mut self, path: &str, detail: &str) {
-        self.push("FieldValueRequired", path, format!("missing field(s): {path}: {detail}"));
+        self.push(
+            "FieldValueRequired",
+            path,
+            format!("missing field(s): {path}: {detail}"),
+        );
     }
 
     /// None of the fields is set, and one must be. They stand under `parent`.
@@ -65,7 +87,9 @@ impl Errors {
 
     pub(crate) fn invalid(&mut self, path: &str, value: impl std::fmt::Display, detail: &str) {
         let value = cut(&value.to_string());
-        let message = format!("invalid value: {value}: {path}: {detail}");
+        // A fault of the whole object has no path.
+        let separator = if path.is_empty() { "" } else { ": " };
+        let message = format!("invalid value: {value}: {path}{separator}{detail}");
         self.push("FieldValueInvalid", path, message);
     }
 
@@ -80,7 +104,10 @@ impl Errors {
         value: &str,
         allowed: impl IntoIterator<Item = &'a str>,
     ) {
-        let allowed: Vec<_> = allowed.into_iter().map(|name| format!("\"{name}\"")).collect();
+        let allowed: Vec<_> = allowed
+            .into_iter()
+            .map(|name| format!("\"{name}\""))
+            .collect();
         let (value, allowed) = (cut(value), allowed.join(", "));
         let message = format!("invalid value: {value}: {path}: expected one of {allowed}");
         self.push("FieldValueNotSupported", path, message);
@@ -92,7 +119,7 @@ impl Errors {
     }
 
     pub(crate) fn wrong_type(&mut self, path: &str, message: &str) {
-        self.push("FieldValueTypeInvalid", path, cut(message));
+        self.push("FieldValueTypeInvalid", path, cut_to(message, MAX_MESSAGE));
     }
 
     /// Reports a field that may not change and did.
