@@ -62,6 +62,7 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "all",
     category = "knative",
     category = "eventing",
+<<<<<<< HEAD
     printcolumn(name = "URL", type_ = "string", json_path = ".status.address.url"),
     printcolumn(
         name = "Age",
@@ -84,6 +85,13 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
         priority = 1,
         json_path = r".metadata.annotations.eventing\.knative\.dev/broker\.class"
     )
+=======
+    printcolumn = r#"{"name": "URL", "type": "string", "jsonPath": ".status.address.url"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name": "Class", "type": "string", "priority": 1, "jsonPath": ".metadata.annotations.eventing\\.knative\\.dev/broker\\.class"}"#
+>>>>>>> types
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerSpec {

@@ -60,6 +60,7 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "knative",
     category = "messaging",
     category = "channel",
+<<<<<<< HEAD
     printcolumn(name = "URL", type_ = "string", json_path = ".status.address.url"),
     printcolumn(
         name = "Age",
@@ -76,6 +77,12 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     )
+=======
+    printcolumn = r#"{"name": "URL", "type": "string", "jsonPath": ".status.address.url"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#
+>>>>>>> types
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct InMemoryChannelSpec {

@@ -46,6 +46,7 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "all",
     category = "knative",
     category = "messaging",
+<<<<<<< HEAD
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -61,6 +62,11 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     )
+=======
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#
+>>>>>>> types
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct SubscriptionSpec {
