@@ -3,4 +3,5 @@
 //! This crate knows nothing of events. [`resource`] is the seam between the types and whatever
 //! serves them.
 
+pub mod api;
 pub mod resource;
