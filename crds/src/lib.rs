@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod annotations;
+pub mod api;
 pub mod conditions;
 pub mod core;
 pub mod duck;
