@@ -158,18 +158,9 @@ fn parse<T: DeserializeOwned>(
         None => Ok(None),
         Some(text) => serde_saphyr::from_str(text).map(Some).map_err(|error| {
             // The parser draws a picture over several lines; its first says what is wrong.
-<<<<<<< HEAD
-            error
-                .to_string()
-                .lines()
-                .next()
-                .unwrap_or("not YAML")
-                .to_owned()
-=======
             let text = error.to_string();
             let first = text.lines().next().unwrap_or("not YAML");
             first.strip_prefix("error: ").unwrap_or(first).to_owned()
->>>>>>> types
         }),
     }
 }

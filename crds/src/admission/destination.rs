@@ -100,13 +100,9 @@ fn check_absolute(uri: &str, path: &str, errors: &mut Errors) {
         );
         return;
     }
-<<<<<<< HEAD
-    if check_characters(uri, path, errors) && uri.parse::<http::Uri>().is_err() {
-=======
     if check_characters(uri, path, errors)
         && (uri.parse::<http::Uri>().is_err() || !has_good_port(authority))
     {
->>>>>>> types
         errors.invalid(
             path,
             uri,
@@ -117,15 +113,6 @@ fn check_absolute(uri: &str, path: &str, errors: &mut Errors) {
 
 /// The host of an authority, without user information and port.
 fn host(authority: &str) -> &str {
-<<<<<<< HEAD
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    if host.starts_with('[') {
-        host
-    } else {
-        host.split(':').next().unwrap_or_default()
-=======
     split_port(authority).0
 }
 
@@ -145,7 +132,6 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
     match rest.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (rest, None),
->>>>>>> types
     }
 }
 

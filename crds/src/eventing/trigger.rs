@@ -58,35 +58,11 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "all",
     category = "knative",
     category = "eventing",
-<<<<<<< HEAD
-    printcolumn(name = "Broker", type_ = "string", json_path = ".spec.broker"),
-    printcolumn(
-        name = "Subscriber_URI",
-        type_ = "string",
-        json_path = ".status.subscriberUri"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    )
-=======
     printcolumn = r#"{"name": "Broker", "type": "string", "jsonPath": ".spec.broker"}"#,
     printcolumn = r#"{"name": "Subscriber_URI", "type": "string", "jsonPath": ".status.subscriberUri"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#
->>>>>>> types
 )]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
