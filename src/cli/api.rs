@@ -163,11 +163,10 @@ impl Api {
                 };
                 Failure::failed(message)
             }
-            kube::Error::SerdeError(error) => Failure::failed(format!(
-                "{} did not answer with JSON: {error}",
-                self.url
-            ))
-            .with_hint("is this the address of a Heddle or Kubernetes API? see --api"),
+            kube::Error::SerdeError(error) => {
+                Failure::failed(format!("{} did not answer with JSON: {error}", self.url))
+                    .with_hint("is this the address of a Heddle or Kubernetes API? see --api")
+            }
             error => Failure::unreachable("the API", &self.url, "--api", &root_cause(&error)),
         }
     }

@@ -177,9 +177,7 @@ async fn write(
         let merge_patch = "application/merge-patch+json";
         match send(client, Method::PATCH, &path, merge_patch, Some(&patch)).await {
             Ok(changed) => {
-                let version = |object: &Value| {
-                    object.pointer("/metadata/resourceVersion").cloned()
-                };
+                let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
                 let same = version(&changed).is_some() && version(&changed) == version(&live);
                 let outcome = if same {
                     Outcome::Unchanged
@@ -232,7 +230,10 @@ async fn find_kind(
         };
         groups.insert(api_version.to_owned(), kinds);
     }
-    let served = groups.get(api_version).map(Vec::as_slice).unwrap_or_default();
+    let served = groups
+        .get(api_version)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     if let Some(kind) = served.iter().find(|kind| kind.kind == manifest.kind()) {
         return Ok(kind.clone());
     }
@@ -298,12 +299,14 @@ pub async fn run(args: ApplyArgs, context: &mut Context) -> Result<(), Failure> 
     } = args;
     let Loaded { resources, events } = manifest::load_with(&filename, &mut context.stdin)?;
     if let Some(event) = events.first() {
-        let file = event.origin.rsplit_once(':').map_or("FILE", |(file, _)| file);
-        return Err(Failure::usage(format!(
-            "{} is a CloudEvent, not a resource",
-            event.origin
-        ))
-        .with_hint(format!("send it to a broker with `heddle send -f {file}`")));
+        let file = event
+            .origin
+            .rsplit_once(':')
+            .map_or("FILE", |(file, _)| file);
+        return Err(
+            Failure::usage(format!("{} is a CloudEvent, not a resource", event.origin))
+                .with_hint(format!("send it to a broker with `heddle send -f {file}`")),
+        );
     }
     let api = context
         .api()?

@@ -56,7 +56,9 @@ pub async fn run(args: DeleteArgs, context: &mut Context) -> Result<(), Failure>
     if let Some(kind) = kind {
         let (kind, names) = kinds::kind_and_names(&kind, &names)?;
         if names.is_empty() {
-            return Err(Failure::usage("which one? name it: heddle delete KIND NAME"));
+            return Err(Failure::usage(
+                "which one? name it: heddle delete KIND NAME",
+            ));
         }
         let served = kinds::discover(api.client())
             .await
@@ -75,12 +77,16 @@ pub async fn run(args: DeleteArgs, context: &mut Context) -> Result<(), Failure>
             let (group, version) = manifest
                 .api_version()
                 .split_once('/')
-                .unwrap_or(("", manifest.api_version()));
+                .unwrap_or_else(|| ("", manifest.api_version()));
             let found = served.iter().find(|kind| {
                 kind.kind == manifest.kind() && kind.group == group && kind.version == version
             });
             let Some(kind) = found else {
-                let message = format!("{} has no kind {:?}", manifest.api_version(), manifest.kind());
+                let message = format!(
+                    "{} has no kind {:?}",
+                    manifest.api_version(),
+                    manifest.kind()
+                );
                 let diagnostic = manifest.diagnostic("kind", message);
                 return Err(Failure::usage(diagnostic.to_string()));
             };

@@ -51,8 +51,10 @@ pub async fn run(args: DescribeArgs, context: &mut Context) -> Result<(), Failur
     } = args;
     let (kind, names) = kinds::kind_and_names(&kind, &names)?;
     if names.is_empty() {
-        return Err(Failure::usage("which one? name it: heddle describe KIND NAME")
-            .with_hint(format!("`heddle get {kind}` lists them")));
+        return Err(
+            Failure::usage("which one? name it: heddle describe KIND NAME")
+                .with_hint(format!("`heddle get {kind}` lists them")),
+        );
     }
     let api = context.api()?;
     let served = kinds::discover(api.client())
@@ -62,7 +64,9 @@ pub async fn run(args: DescribeArgs, context: &mut Context) -> Result<(), Failur
     let mut first = true;
     for kind in kinds::resolve(&served, &kind)? {
         for name in &names {
-            let object = api.get(&kind.path(Some(&namespace), Some(name)), AS_JSON).await?;
+            let object = api
+                .get(&kind.path(Some(&namespace), Some(name)), AS_JSON)
+                .await?;
             if !first {
                 writeln!(context.out, "\n")?;
             }
@@ -121,7 +125,10 @@ fn write_object(
     let generation = object.pointer("/metadata/generation");
     let observed = object.pointer("/status/observedGeneration");
     if observed.is_some() && generation != observed {
-        writeln!(out, "The status is about an older generation; the change is being taken up.")?;
+        writeln!(
+            out,
+            "The status is about an older generation; the change is being taken up."
+        )?;
     }
     conditions(out, object.pointer("/status/conditions"), now, color)
 }
@@ -177,7 +184,12 @@ fn conditions(
     };
     let mut messages = Vec::new();
     for condition in conditions {
-        let text = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();
+        let text = |name: &str| {
+            condition
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let since = text("lastTransitionTime").parse();
         let since = since.map(|since| age(since, now)).unwrap_or_default();
         let name = format!("  {}", text("type"));
@@ -205,11 +217,7 @@ fn conditions(
 }
 
 /// What a Trigger is doing, and its newest dead letters.
-async fn write_delivery(
-    namespace: &str,
-    name: &str,
-    context: &mut Context,
-) -> Result<(), Failure> {
+async fn write_delivery(namespace: &str, name: &str, context: &mut Context) -> Result<(), Failure> {
     let http = Http::admin(&context.settings.admin)?;
     let path = format!("/api/v1/namespaces/{namespace}/triggers/{name}");
     writeln!(context.out, "Delivery:")?;
@@ -221,7 +229,10 @@ async fn write_delivery(
         }
     };
     let Ok(stats) = serde_json::from_str::<Map<String, Value>>(&stats) else {
-        writeln!(context.out, "  not known: the admin listener did not answer with JSON")?;
+        writeln!(
+            context.out,
+            "  not known: the admin listener did not answer with JSON"
+        )?;
         return Ok(());
     };
     write_stats(&mut context.out, &stats, context.clock.now())?;
@@ -333,7 +344,9 @@ async fn write_triggers(
         return Ok(());
     }
     let mut table = Table {
-        columns: ["  NAME", "READY", "SUBSCRIBER"].map(str::to_owned).to_vec(),
+        columns: ["  NAME", "READY", "SUBSCRIBER"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: Vec::new(),
     };
     for trigger in triggers {
@@ -341,11 +354,16 @@ async fn write_triggers(
             let found = trigger.pointer(pointer).and_then(Value::as_str);
             found.unwrap_or_default().to_owned()
         };
-        let conditions = trigger.pointer("/status/conditions").and_then(Value::as_array);
-        let ready = conditions.into_iter().flatten().find(|condition| {
-            condition.get("type").and_then(Value::as_str) == Some("Ready")
-        });
-        let ready = ready.and_then(|ready| ready.get("status")).and_then(Value::as_str);
+        let conditions = trigger
+            .pointer("/status/conditions")
+            .and_then(Value::as_array);
+        let ready = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"));
+        let ready = ready
+            .and_then(|ready| ready.get("status"))
+            .and_then(Value::as_str);
         table.rows.push(vec![
             format!("  {}", text("/metadata/name")),
             ready.unwrap_or("Unknown").to_owned(),

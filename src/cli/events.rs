@@ -101,10 +101,7 @@ impl From {
             Self::Latest => "latest".to_owned(),
             Self::Offset(offset) => offset.to_string(),
             Self::Time(time) => time.to_string(),
-            Self::Ago(ago) => now
-                .checked_sub(ago)
-                .unwrap_or(Timestamp::MIN)
-                .to_string(),
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::MIN).to_string(),
         }
     }
 }
@@ -195,9 +192,10 @@ impl Printer {
             writeln!(out, "{line}")?;
         } else {
             let parsed: Result<Line<'_>, _> = serde_json::from_str(line);
-            let Ok((line, event)) =
-                parsed.map(|line| { let event = Shown::from_json(line.event.get()); (line, event) })
-            else {
+            let Ok((line, event)) = parsed.map(|line| {
+                let event = Shown::from_json(line.event.get());
+                (line, event)
+            }) else {
                 let message = "the admin listener answered something that is not an event";
                 return Err(Failure::failed(message));
             };
@@ -215,7 +213,14 @@ impl Printer {
                 }
                 let of = |name| event.attribute(name).unwrap_or_default();
                 let offset = line.offset.to_string();
-                write_line(out, &offset, &line.accepted, of("type"), of("source"), of("id"))?;
+                write_line(
+                    out,
+                    &offset,
+                    &line.accepted,
+                    of("type"),
+                    of("source"),
+                    of("id"),
+                )?;
             }
         }
         self.printed += 1;

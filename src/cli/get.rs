@@ -69,7 +69,10 @@ impl Query<'_> {
     fn watch_path(&self, version: &str) -> String {
         let mut extra = format!("watch=true&resourceVersion={}", query_encode(version));
         if let Some(name) = self.name {
-            extra.push_str(&format!("&fieldSelector={}", query_encode(&format!("metadata.name={name}"))));
+            extra.push_str(&format!(
+                "&fieldSelector={}",
+                query_encode(&format!("metadata.name={name}"))
+            ));
         }
         Query {
             kind: self.kind,
@@ -115,7 +118,9 @@ pub async fn run(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
         .map_err(|error| api.failure(error))?;
     let found = kinds::resolve(&served, &kind)?;
     if watch && (found.len() > 1 || names.len() > 1) {
-        return Err(Failure::usage("only one kind or one resource can be watched at a time"));
+        return Err(Failure::usage(
+            "only one kind or one resource can be watched at a time",
+        ));
     }
     let namespace = (!all).then(|| context.settings.namespace.clone());
     let mut queries = Vec::new();
@@ -144,11 +149,7 @@ pub async fn run(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
 }
 
 /// Prints documents or names. One object by name is itself; anything else is a `List`.
-async fn documents(
-    api: &Api,
-    queries: &[Query<'_>],
-    context: &mut Context,
-) -> Result<(), Failure> {
+async fn documents(api: &Api, queries: &[Query<'_>], context: &mut Context) -> Result<(), Failure> {
     let mut objects = Vec::new();
     for query in queries {
         let answer = api.get(&query.path(""), AS_JSON).await?;
@@ -369,7 +370,10 @@ async fn watch_rows(
             let Ok(change) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };
-            let what = change.get("type").and_then(Value::as_str).unwrap_or_default();
+            let what = change
+                .get("type")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let object = change.get("object").cloned().unwrap_or_default();
             match what {
                 "ERROR" => {

@@ -55,10 +55,7 @@ impl Http {
     /// When the server cannot be reached or refuses.
     pub async fn get_text(&self, path: &str) -> Result<String, Failure> {
         let response = self.get(path).await?;
-        response
-            .text()
-            .await
-            .map_err(|error| self.broken(&error))
+        response.text().await.map_err(|error| self.broken(&error))
     }
 
     /// Puts a text.

@@ -65,7 +65,9 @@ fn token_length(text: &str) -> usize {
         Some(b'{' | b'}' | b'[' | b']' | b',' | b':') => 1,
         _ => bytes
             .iter()
-            .position(|byte| matches!(byte, b',' | b'}' | b']' | b':') || byte.is_ascii_whitespace())
+            .position(|byte| {
+                matches!(byte, b',' | b'}' | b']' | b':') || byte.is_ascii_whitespace()
+            })
             .unwrap_or(bytes.len()),
     }
 }

@@ -160,9 +160,9 @@ pub fn resolve<'k>(kinds: &'k [Kind], names: &str) -> Result<Vec<&'k Kind>, Fail
             found.push(kind);
             continue;
         }
-        let members = kinds.iter().filter(|kind| {
-            kind.listable && kind.categories.iter().any(|category| *category == lower)
-        });
+        let members = kinds
+            .iter()
+            .filter(|kind| kind.listable && kind.categories.contains(&lower));
         let before = found.len();
         found.extend(members);
         if found.len() == before {

@@ -84,7 +84,12 @@ fn requirement(part: &str) -> Result<Requirement, SelectorError> {
     if let Some(key) = part.strip_prefix('!') {
         return Ok(Requirement::Missing(checked_key(part, key)?));
     }
-    let sets = [(" notin ", false), (" notin(", false), (" in ", true), (" in(", true)];
+    let sets = [
+        (" notin ", false),
+        (" notin(", false),
+        (" in ", true),
+        (" in(", true),
+    ];
     for (word, positive) in sets {
         let Some((key, values)) = part.split_once(word) else {
             continue;

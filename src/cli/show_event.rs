@@ -114,7 +114,10 @@ impl Shown {
         }
         if media.eq_ignore_ascii_case("application/cloudevents-batch+json") {
             let items: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
-            return items.iter().map(|item| Self::from_json(item.get())).collect();
+            return items
+                .iter()
+                .map(|item| Self::from_json(item.get()))
+                .collect();
         }
         headers.get("ce-specversion")?;
         let mut attributes = Vec::new();
@@ -212,7 +215,11 @@ impl Shown {
                 Ok(text) if is_text(text) => {
                     write_text_data(out, text, pretty && self.is_json(), color)
                 }
-                _ => writeln!(out, "\n{dim}({} bytes that are not text){reset}", bytes.len()),
+                _ => writeln!(
+                    out,
+                    "\n{dim}({} bytes that are not text){reset}",
+                    bytes.len()
+                ),
             },
         }
     }
@@ -298,7 +305,10 @@ fn write_text_data(
     let end = if painted {
         text.len()
     } else {
-        text.floor_char_boundary(DATA_SHOWN_MAX.min(text.len()))
+        (0..=DATA_SHOWN_MAX.min(text.len()))
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or_default()
     };
     let (shown, hidden) = text.split_at(end);
     // Colour is ours; whatever else would drive the terminal is not let through.
@@ -317,7 +327,13 @@ fn write_text_data(
 /// A text without control characters, which could drive the terminal.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+        .map(|c| {
+            if c.is_control() && c != '\t' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
         .collect()
 }
 

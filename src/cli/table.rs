@@ -46,7 +46,11 @@ impl Table {
             }
             let values = row.get("cells").and_then(Value::as_array);
             let values = values.into_iter().flatten().zip(&shown);
-            cells.extend(values.filter(|(_, shown)| **shown).map(|(value, _)| cell(value)));
+            cells.extend(
+                values
+                    .filter(|(_, shown)| **shown)
+                    .map(|(value, _)| cell(value)),
+            );
             cells.resize(columns.len(), String::new());
             cells
         });
@@ -63,9 +67,8 @@ impl Table {
         if namespaces {
             columns.insert(0, "NAMESPACE");
         }
-        let text = |object: &Value, pointer: &str| {
-            object.pointer(pointer).map(cell).unwrap_or_default()
-        };
+        let text =
+            |object: &Value, pointer: &str| object.pointer(pointer).map(cell).unwrap_or_default();
         let rows = objects.iter().map(|object| {
             let ready = object
                 .pointer("/status/conditions")
@@ -150,7 +153,11 @@ fn print_row(
     // Nothing stands after the last cell that has a text.
     let last = cells.iter().rposition(|cell| !cell.is_empty());
     let mut line = String::new();
-    for (index, cell) in cells.iter().enumerate().take(last.map_or(0, |last| last + 1)) {
+    for (index, cell) in cells
+        .iter()
+        .enumerate()
+        .take(last.map_or(0, |last| last + 1))
+    {
         line.push_str(&paint(index, cell));
         if Some(index) != last {
             let width = widths.get(index).copied().unwrap_or_default();

@@ -36,7 +36,12 @@ pub struct UpArgs {
     )]
     pub max_event_bytes: u32,
     /// What to log: a level, or levels of modules (warn,heddle_broker=debug)
-    #[arg(long, value_name = "FILTER", env = "HEDDLE_LOG", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "HEDDLE_LOG",
+        default_value = "info"
+    )]
     pub log: String,
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]

@@ -131,7 +131,11 @@ async fn handle(
             None => {
                 let problem = "not a CloudEvent: no ce-specversion header and no \
                                application/cloudevents+json body";
-                (Vec::new(), Some(problem.to_owned()), StatusCode::BAD_REQUEST)
+                (
+                    Vec::new(),
+                    Some(problem.to_owned()),
+                    StatusCode::BAD_REQUEST,
+                )
             }
         },
     };

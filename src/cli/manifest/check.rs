@@ -78,8 +78,12 @@ impl<'a> Checker<'a> {
             );
             return self.wrong(root.region, "", message);
         }
-        if let Some(text) = self.required(root, "", "apiVersion", "a text like eventing.knative.dev/v1")
-            && !is_api_version(text.value.as_text().unwrap_or_default())
+        if let Some(text) = self.required(
+            root,
+            "",
+            "apiVersion",
+            "a text like eventing.knative.dev/v1",
+        ) && !is_api_version(text.value.as_text().unwrap_or_default())
         {
             let message = format!(
                 "expected a version like v1 or eventing.knative.dev/v1, found {}",
@@ -234,7 +238,7 @@ fn is_kind(text: &str) -> bool {
 
 /// Whether a text can be the name of an object.
 pub(crate) fn is_name(text: &str) -> bool {
-    text.len() <= NAME_MAX && text.split('.').all(|part| is_dns_part(part))
+    text.len() <= NAME_MAX && text.split('.').all(is_dns_part)
 }
 
 /// Whether a text can be the name of a namespace.
@@ -244,10 +248,7 @@ pub(crate) fn is_label_name(text: &str) -> bool {
 
 fn is_dns_part(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    !text.is_empty()
-        && text.bytes().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// Whether a text can be the value of a label.

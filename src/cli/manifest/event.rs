@@ -69,7 +69,9 @@ fn check(checker: &mut Checker<'_>, node: &Node) {
             "data_base64" => {
                 use base64::Engine as _;
                 let engine = base64::engine::general_purpose::STANDARD;
-                let good = value.as_text().is_some_and(|text| engine.decode(text).is_ok());
+                let good = value
+                    .as_text()
+                    .is_some_and(|text| engine.decode(text).is_ok());
                 if !good {
                     let message = format!("expected base64 text, found {}", value.describe());
                     checker.wrong(entry.region(), key, message);
@@ -93,9 +95,8 @@ fn check(checker: &mut Checker<'_>, node: &Node) {
 fn wrong_value(key: &str, value: &Node) -> Option<String> {
     let text = text_of(value);
     match key {
-        "specversion" => (!matches!(text, Some("1.0" | "0.3"))).then(|| {
-            format!("expected \"1.0\" or \"0.3\", found {}", value.describe())
-        }),
+        "specversion" => (!matches!(text, Some("1.0" | "0.3")))
+            .then(|| format!("expected \"1.0\" or \"0.3\", found {}", value.describe())),
         "time" => {
             let parses = text.is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok());
             (!parses).then(|| {

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_saphyr::granit_parser::{self as granit, ErrorKind, Event, Parser, ScalarStyle, ScanError};
+use serde_saphyr::granit_parser::{
+    self as granit, ErrorKind, Event, Parser, ScalarStyle, ScanError,
+};
 
 use super::source::{Diagnostic, Mark, Region, Source};
 use super::tree::{Entry, Node, Yaml};
@@ -300,7 +302,9 @@ fn explain(error: &ScanError) -> String {
         | ErrorKind::TabInIndentation
         | ErrorKind::TabAtBlockScalarStart
         | ErrorKind::TabInPlainScalar => "a tab stands here; YAML is indented with spaces".into(),
-        ErrorKind::UnclosedQuotedScalar => "this quoted text is not closed before the file ends".into(),
+        ErrorKind::UnclosedQuotedScalar => {
+            "this quoted text is not closed before the file ends".into()
+        }
         ErrorKind::UnclosedFlowCollection { open } => {
             format!("a {open:?} is opened and not closed")
         }
@@ -316,9 +320,7 @@ fn explain(error: &ScanError) -> String {
         ErrorKind::ExpectedBlockMappingKey => {
             "expected a field here; is this line indented like its neighbours?".into()
         }
-        ErrorKind::InvalidIndentation => {
-            "this line is not indented like its neighbours".into()
-        }
+        ErrorKind::InvalidIndentation => "this line is not indented like its neighbours".into(),
         ErrorKind::SimpleKeyExpected => "expected \": \" after the name of a field".into(),
         _ => error.info(),
     }

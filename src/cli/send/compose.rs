@@ -33,7 +33,7 @@ pub(super) fn extension(text: &str) -> Result<(String, String), String> {
 }
 
 /// The events to send: those of a file with the flags put over them, or one from the flags.
-pub(super) fn events(args: SendArgs, context: &mut Context) -> Result<Vec<Shown>, Failure> {
+pub(super) fn events(args: &SendArgs, context: &mut Context) -> Result<Vec<Shown>, Failure> {
     if let Some(path) = &args.filename {
         let loaded = manifest::load_with(std::slice::from_ref(path), &mut context.stdin)?;
         if let Some(resource) = loaded.resources.first() {
@@ -42,14 +42,17 @@ pub(super) fn events(args: SendArgs, context: &mut Context) -> Result<Vec<Shown>
                 path.display(),
                 resource.kind()
             ))
-            .with_hint(format!("apply it with `heddle apply -f {}`", path.display())));
+            .with_hint(format!(
+                "apply it with `heddle apply -f {}`",
+                path.display()
+            )));
         }
         let events = loaded.events.iter();
         let mut events: Vec<Shown> = events
             .filter_map(|event| Shown::from_json(&event.json))
             .collect();
         for event in &mut events {
-            apply_flags(event, &args);
+            apply_flags(event, args);
         }
         return Ok(events);
     }
@@ -66,7 +69,7 @@ pub(super) fn events(args: SendArgs, context: &mut Context) -> Result<Vec<Shown>
         ],
         data: Data::None,
     };
-    let (bytes, path) = data(&args, context)?;
+    let (bytes, path) = data(args, context)?;
     if let Some(bytes) = bytes {
         let content_type = match &args.content_type {
             Some(given) => given.clone(),
@@ -75,7 +78,7 @@ pub(super) fn events(args: SendArgs, context: &mut Context) -> Result<Vec<Shown>
         set(&mut event, "datacontenttype", content_type);
         event.data = Data::Bytes(bytes);
     }
-    apply_flags(&mut event, &args);
+    apply_flags(&mut event, args);
     Ok(vec![event])
 }
 
@@ -125,8 +128,8 @@ fn data(
         None if context.stdin_is_terminal => return Ok((None, None)),
         _ => (read(&mut context.stdin), None),
     };
-    let bytes =
-        bytes.map_err(|error| Failure::usage(format!("cannot read the standard input: {error}")))?;
+    let bytes = bytes
+        .map_err(|error| Failure::usage(format!("cannot read the standard input: {error}")))?;
     // An empty input is how a script says that there is none.
     Ok(((!bytes.is_empty()).then_some(bytes), path))
 }

@@ -58,7 +58,9 @@ impl Latencies {
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss
         )] // A rank that is off by one among 2^52 is no loss, and shares are from 0 to 1.
-        let rank = ((self.count as f64) * share.clamp(0.0, 1.0)).ceil().max(1.0) as u64;
+        let rank = ((self.count as f64) * share.clamp(0.0, 1.0))
+            .ceil()
+            .max(1.0) as u64;
         let mut seen = 0;
         for (index, count) in self.buckets.iter().enumerate() {
             seen += count;

@@ -124,7 +124,7 @@ pub async fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> {
     let client = super::http::client(&url, flag, connections)?;
     let single_id = args.id.clone();
     let (mode, count, rate) = (args.format, args.count, args.rate);
-    let events = compose::events(args, context)?;
+    let events = compose::events(&args, context)?;
     let total = count.saturating_mul(events.len() as u64);
     let plan = Plan {
         client,
@@ -168,7 +168,9 @@ async fn broker_url(broker: &str, context: &Context) -> Result<String, Failure> 
             Failure::failed(format!("there is no broker {namespace}/{name}")).with_hint(hint),
         );
     };
-    let url = object.pointer("/status/address/url").and_then(Value::as_str);
+    let url = object
+        .pointer("/status/address/url")
+        .and_then(Value::as_str);
     url.map(str::to_owned).ok_or_else(|| {
         Failure::failed(format!("broker {namespace}/{name} has no address yet")).with_hint(format!(
             "`heddle describe broker {name} -n {namespace}` says why"

@@ -124,7 +124,8 @@ impl Tally {
         if sent < total {
             let _ = write!(text, ", not sent {}", total - sent);
         }
-        if let (Some(p50), Some(p99)) = (self.latencies.quantile(0.5), self.latencies.quantile(0.99))
+        if let (Some(p50), Some(p99)) =
+            (self.latencies.quantile(0.5), self.latencies.quantile(0.99))
         {
             let (p50, p99) = (millis(p50), millis(p99));
             if total == 1 {
@@ -150,7 +151,11 @@ impl Tally {
 
     /// The summary for programs.
     pub(super) fn to_json(&self) -> serde_json::Value {
-        let quantile = |share| self.latencies.quantile(share).map(|time| time.as_secs_f64());
+        let quantile = |share| {
+            self.latencies
+                .quantile(share)
+                .map(|time| time.as_secs_f64())
+        };
         serde_json::json!({
             "accepted": self.accepted,
             "refused": self.refused,
@@ -279,14 +284,22 @@ impl Worker {
                     } else {
                         Outcome::Refused(format!("no answer from {url}: {cause}"))
                     };
-                    return Sent { outcome, latency, delayed };
+                    return Sent {
+                        outcome,
+                        latency,
+                        delayed,
+                    };
                 }
             };
             let status = response.status();
             if let Some(wait) = retry_after(status, response.headers(), self.clock.now()) {
                 delayed += 1;
                 if !self.wait_until(Instant::now() + wait).await {
-                    return Sent { outcome: Outcome::Abandoned, latency, delayed };
+                    return Sent {
+                        outcome: Outcome::Abandoned,
+                        latency,
+                        delayed,
+                    };
                 }
                 continue;
             }
@@ -298,7 +311,11 @@ impl Worker {
                 let text = response.text().await.unwrap_or_default();
                 Outcome::Refused(format!("{status}: {}", reason(&text)))
             };
-            return Sent { outcome, latency, delayed };
+            return Sent {
+                outcome,
+                latency,
+                delayed,
+            };
         }
         Sent {
             outcome: Outcome::Refused(format!("still asked to wait after {ATTEMPTS_MAX} attempts")),
