@@ -70,33 +70,42 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do.
+impl Cli {
+    /// The shared options, from before and after the command.
+    #[must_use]
+    pub fn shared(&self) -> Global {
+        let inner = match &self.command {
+            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => return self.global.clone(),
+            Command::Apply(args) => &args.global,
+            Command::Get(args) => &args.global,
+            Command::Describe(args) => &args.global,
+            Command::Delete(args) => &args.global,
+            Command::Send(args) => &args.global,
+            Command::Listen(args) => &args.global,
+            Command::Events(args) => &args.global,
+            Command::LogLevel(args) => &args.global,
+            Command::Version(args) => &args.global,
+        };
+        inner.or(&self.global)
+    }
+}
+
+/// What to do. Each variant is described by its arguments, which is what clap shows.
 #[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
 #[non_exhaustive]
 pub enum Command {
-    /// Start the broker, its API and everything else on this machine
     Up(Box<up::UpArgs>),
-    /// Create or change resources from manifests
     Apply(apply::ApplyArgs),
-    /// Show resources
     Get(get::GetArgs),
-    /// Show one resource with its conditions and what it is doing
     Describe(describe::DescribeArgs),
-    /// Delete resources
     Delete(delete::DeleteArgs),
-    /// Send events to a broker
     Send(Box<send::SendArgs>),
-    /// Be a subscriber: print what arrives and answer as told
     Listen(listen::ListenArgs),
-    /// Read the events that a broker keeps
     Events(events::EventsArgs),
-    /// Print the CustomResourceDefinitions as YAML
     Crds(crds::CrdsArgs),
-    /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
-    /// Show or change what a running server logs
     LogLevel(log_level::LogLevelArgs),
-    /// Print the version
     Version(version::VersionArgs),
 }
 
@@ -199,27 +208,15 @@ where
 
 /// Runs any command but `up`, which its caller wires itself.
 pub async fn run(cli: Cli) -> ExitCode {
-    let Cli { global, command } = cli;
-    let inner = match &command {
-        Command::Up(_) | Command::Completion(_) => Global::default(),
-        Command::Apply(args) => args.global.clone(),
-        Command::Get(args) => args.global.clone(),
-        Command::Describe(args) => args.global.clone(),
-        Command::Delete(args) => args.global.clone(),
-        Command::Send(args) => args.global.clone(),
-        Command::Listen(args) => args.global.clone(),
-        Command::Events(args) => args.global.clone(),
-        Command::Crds(_) => Global::default(),
-        Command::LogLevel(args) => args.global.clone(),
-        Command::Version(args) => args.global.clone(),
-    };
+    let global = cli.shared();
+    let Cli { global: _, command } = cli;
     // These end in their own way when they are interrupted (they say what they did); a second
     // interrupt ends them too.
     let graceful = matches!(
         &command,
         Command::Send(_) | Command::Listen(_) | Command::Events(_) | Command::Get(_)
     );
-    let mut context = Context::process(&inner.or(&global));
+    let mut context = Context::process(&global);
     let abandoned = if graceful {
         context.force.clone()
     } else {

@@ -305,6 +305,17 @@ fn explain(error: &ScanError) -> String {
         ErrorKind::UnclosedQuotedScalar => {
             "this quoted text is not closed before the file ends".into()
         }
+        ErrorKind::InvalidQuotedScalarIndent => {
+            "a quoted text is not closed on the line before, or goes on here without indentation"
+                .into()
+        }
+        ErrorKind::InvalidTrailingSingleQuotedScalar
+        | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+            "text follows a quoted text; is a comma missing, or a quote too many?".into()
+        }
+        ErrorKind::UnknownQuotedScalarEscape => {
+            "there is no such escape; write a backslash as \\\\".into()
+        }
         ErrorKind::UnclosedFlowCollection { open } => {
             format!("a {open:?} is opened and not closed")
         }
@@ -315,7 +326,9 @@ fn explain(error: &ScanError) -> String {
         ErrorKind::ExpectedFlowSequenceSeparator => "expected ',' or ']'".into(),
         ErrorKind::UnknownAnchor => "no \"&anchor\" of this name stands before it".into(),
         ErrorKind::MappingValueNotAllowed => {
-            "a \": \" cannot stand here; quote the text if it is part of a value".into()
+            "a \": \" cannot stand here; check the indentation, or quote the text if it is part of \
+             a value"
+                .into()
         }
         ErrorKind::ExpectedBlockMappingKey => {
             "expected a field here; is this line indented like its neighbours?".into()
