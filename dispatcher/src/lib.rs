@@ -3,3 +3,6 @@
 //! [`config`] says what a consumer is told.
 
 pub mod config;
+pub mod cursor;
+pub mod delivery;
+mod wire;
