@@ -5,4 +5,7 @@
 pub mod config;
 pub mod cursor;
 pub mod delivery;
+pub mod reply;
+pub mod subscriber;
+mod window;
 mod wire;

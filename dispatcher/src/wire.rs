@@ -61,7 +61,7 @@ pub(crate) fn encode(event: &Event, _format: Format, skip: &[&str]) -> (HeaderMa
 }
 
 /// The event in a message; `None` where the message does not claim to be one.
-pub(crate) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Option<Event>, WireError> {
+pub(crate) fn decode(headers: &HeaderMap, body: &Bytes) -> Result<Option<Event>, WireError> {
     if !headers.contains_key("ce-specversion") {
         return Ok(None);
     }
@@ -94,7 +94,7 @@ pub(crate) fn decode(headers: &HeaderMap, body: Bytes) -> Result<Option<Event>, 
         }
     }
     packer
-        .finish(form, &body)
+        .finish(form, body)
         .map(Some)
         .map_err(|error| WireError(error.to_string()))
 }
