@@ -14,19 +14,19 @@
 //! gets the original's TTL, less one, and a new arrival time; when nothing is left of the TTL the
 //! reply is dropped and counted, as that is what the TTL is for.
 
-use heddle_broker::event::{AttributeKind, Event};
+use heddle_broker::event::http::{self as codec, DecodeError};
+use heddle_broker::event::{Event, EventError};
 use jiff::Timestamp;
 
 use crate::delivery::{ERROR_DATA, Failure, Outcome, retry};
 use crate::subscriber::{self, Answer, Completeness, Problem};
-use crate::wire::{self, WireError};
 
 /// The extension that counts how often an event may still pass through a broker.
 pub const TTL: &str = "knativebrokerttl";
 /// The extension that says when a broker took the event.
 pub const ARRIVAL_TIME: &str = "knativearrivaltime";
 /// The TTL of an event that has none.
-const MAX_TTL: i64 = 255;
+const MAX_TTL: i32 = 255;
 
 /// What the outcome of an attempt at `destination` means for the delivery.
 pub(crate) fn judge(
@@ -82,10 +82,12 @@ fn reply(answer: &Answer) -> Result<Option<Event>, String> {
             return Err(format!("the reply broke off: {cause}"));
         }
     }
-    match wire::decode(&answer.headers, &answer.body) {
-        Ok(Some(event)) => Ok(Some(event)),
-        Ok(None) if answer.body.is_empty() || answer.status != 200 => Ok(None),
-        Ok(None) => Err("answered 200 with a body that is not a CloudEvent".to_owned()),
+    match codec::decode_reply(&answer.headers, &answer.body) {
+        Ok(reply) => Ok(reply),
+        Err(DecodeError::NotAnEvent) if answer.status != 200 => Ok(None),
+        Err(DecodeError::NotAnEvent) => {
+            Err("answered 200 with a body that is not a CloudEvent".to_owned())
+        }
         Err(error) => Err(format!("the reply is not a valid CloudEvent: {error}")),
     }
 }
@@ -124,32 +126,26 @@ pub(crate) fn into_broker(
     reply: &Event,
     original: &Event,
     now: Timestamp,
-) -> Result<Option<Event>, WireError> {
+) -> Result<Option<Event>, EventError> {
     let ttl = ttl(original).unwrap_or(MAX_TTL) - 1;
     if ttl <= 0 {
         return Ok(None);
     }
-    let (ttl, arrival) = (ttl.min(MAX_TTL).to_string(), now.to_string());
-    let set = [
-        (TTL, AttributeKind::Integer, ttl.as_str()),
-        (ARRIVAL_TIME, AttributeKind::String, arrival.as_str()),
-    ];
-    wire::with(reply, &set, &[]).map(Some)
+    let changes = [(TTL, ttl.into()), (ARRIVAL_TIME, now.to_string().into())];
+    reply.with(&changes).map(Some)
 }
 
 /// The reply as it goes to an address: with the original's TTL, less one, where that has one.
 /// `None` when it is used up.
-pub(crate) fn to_address(reply: Event, original: &Event) -> Result<Option<Event>, WireError> {
-    let Some(ttl) = ttl(original) else {
-        return Ok(Some(reply));
-    };
-    if ttl <= 1 {
-        return Ok(None);
+pub(crate) fn to_address(reply: Event, original: &Event) -> Result<Option<Event>, EventError> {
+    match ttl(original) {
+        None => Ok(Some(reply)),
+        Some(..=1) => Ok(None),
+        Some(ttl) => reply.with(&[(TTL, (ttl - 1).into())]).map(Some),
     }
-    let ttl = (ttl - 1).min(MAX_TTL).to_string();
-    wire::with(&reply, &[(TTL, AttributeKind::Integer, &ttl)], &[]).map(Some)
 }
 
-fn ttl(event: &Event) -> Option<i64> {
-    event.attribute(TTL)?.text.parse().ok()
+fn ttl(event: &Event) -> Option<i32> {
+    let ttl: i32 = event.attribute(TTL)?.text.parse().ok()?;
+    Some(ttl.min(MAX_TTL))
 }

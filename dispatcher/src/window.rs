@@ -148,6 +148,11 @@ impl Window {
         self.waiting.len()
     }
 
+    /// Whether there is nothing that could be started, now or later.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.waiting.is_empty()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -7,11 +7,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use heddle_broker::event::{AttributeKind, Event};
+use heddle_broker::event::{Event, EventError};
 
 use super::{ERROR_DATA, Failure};
 use crate::config::ConsumerId;
-use crate::wire::{self, WireError};
 
 /// The URL that did not take the event.
 pub const DESTINATION: &str = "knativeerrordest";
@@ -31,20 +30,11 @@ pub fn log_name(id: &ConsumerId) -> String {
 /// # Errors
 ///
 /// When the event has no room for three more attributes.
-pub fn dead_letter(event: &Event, failure: &Failure) -> Result<Event, WireError> {
+pub fn dead_letter(event: &Event, failure: &Failure) -> Result<Event, EventError> {
     let data = failure.data.get(..ERROR_DATA).unwrap_or(&failure.data);
-    let data = STANDARD.encode(data);
-    let code = failure.code.to_string();
-    let mut set = vec![
-        (
-            DESTINATION,
-            AttributeKind::String,
-            failure.destination.as_str(),
-        ),
-        (CODE, AttributeKind::Integer, code.as_str()),
-    ];
-    if !data.is_empty() {
-        set.push((DATA, AttributeKind::String, data.as_str()));
-    }
-    wire::with(event, &set, &[DESTINATION, CODE, DATA])
+    event.without(&[DESTINATION, CODE, DATA]).with(&[
+        (DESTINATION, failure.destination.as_str().into()),
+        (CODE, i32::from(failure.code).into()),
+        (DATA, STANDARD.encode(data).into()),
+    ])
 }
