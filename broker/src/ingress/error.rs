@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
@@ -31,8 +31,8 @@ pub enum IngressError {
     /// Neither POST nor OPTIONS.
     #[error("{method} is not supported here; events are sent with POST")]
     Method {
-        /// The method.
-        method: Method,
+        /// The method, cut at 128 characters.
+        method: String,
     },
     /// HTTP/1.1 wants one Host.
     #[error("the request must have exactly one Host header with a valid value")]
