@@ -75,7 +75,9 @@ impl Cli {
     #[must_use]
     pub fn shared(&self) -> Global {
         let inner = match &self.command {
-            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => return self.global.clone(),
+            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => {
+                return self.global.clone();
+            }
             Command::Apply(args) => &args.global,
             Command::Get(args) => &args.global,
             Command::Describe(args) => &args.global,
