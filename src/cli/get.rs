@@ -257,12 +257,7 @@ async fn tables(
             .as_ref()
             .is_some_and(|(plural, _)| *plural == query.kind.plural);
         if title_kinds {
-            for row in &mut table.rows {
-                let at = usize::from(query.all_namespaces());
-                if let Some(name) = row.get_mut(at) {
-                    *name = format!("{}/{name}", query.kind.full_name());
-                }
-            }
+            put_kind_before_names(&mut table, query);
         }
         if seen > 0 && !same_kind {
             writeln!(context.out)?;
@@ -297,6 +292,15 @@ async fn tables(
     Ok(())
 }
 
+/// Where several kinds are shown, each name says which it is of.
+fn put_kind_before_names(table: &mut Table, query: &Query<'_>) {
+    let at = usize::from(query.all_namespaces());
+    let names = table.rows.iter_mut().filter_map(|row| row.get_mut(at));
+    for name in names {
+        *name = format!("{}/{name}", query.kind.full_name());
+    }
+}
+
 /// Prints what is there, and then a document or name for every change.
 async fn watch_documents(
     api: &Api,
@@ -326,6 +330,15 @@ fn to_table(answer: Value, query: &Query<'_>, context: &Context) -> Table {
 fn version_of(answer: &Value) -> String {
     let version = answer.pointer("/metadata/resourceVersion");
     version.and_then(Value::as_str).unwrap_or("0").to_owned()
+}
+
+/// The version of what a watch sent, an object or a table of one.
+fn version_in(object: &Value) -> Option<&str> {
+    object
+        .pointer("/metadata/resourceVersion")
+        .or_else(|| object.pointer("/rows/0/object/metadata/resourceVersion"))
+        .and_then(Value::as_str)
+        .filter(|version| !version.is_empty())
 }
 
 /// Prints a row for every change until the command is stopped. A watch that the server ends is
@@ -393,10 +406,7 @@ async fn watch_rows(
                     table.print(&mut context.out, &widths, false, context.color)?;
                 }
             }
-            let newer = object
-                .pointer("/metadata/resourceVersion")
-                .or_else(|| object.pointer("/rows/0/object/metadata/resourceVersion"))
-                .and_then(Value::as_str);
+            let newer = version_in(&object);
             if let Some(newer) = newer.filter(|_| what != "ERROR") {
                 version = newer.to_owned();
             }

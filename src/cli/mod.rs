@@ -197,15 +197,19 @@ where
     T: Into<OsString> + Clone,
 {
     Cli::try_parse_from(arguments).map_err(|error| {
-        let code = if error.use_stderr() {
-            failure::USAGE
-        } else {
-            0
-        };
         // Nobody is left to be told when even this cannot be printed.
         let _ = error.print();
-        ExitCode::from(code)
+        ExitCode::from(code_of(&error))
     })
+}
+
+/// Help and version were asked for; everything else is wrong usage.
+fn code_of(error: &clap::Error) -> u8 {
+    if error.use_stderr() {
+        failure::USAGE
+    } else {
+        0
+    }
 }
 
 /// Runs any command but `up`, which its caller wires itself.
