@@ -45,6 +45,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use context::{Context, Settings};
 pub use failure::Failure;
+pub use up::UpArgs;
 
 /// Heddle: an event broker with Knative's API, in one binary.
 #[derive(Debug, Parser)]
