@@ -233,8 +233,12 @@ fn table(items: &[&Value]) -> Value {
 fn watch(fake: &Fake, _path: &str) -> Response {
     let objects = fake.objects.lock();
     let first: Vec<&Value> = objects.values().take(1).collect();
-    let line = |kind: &str| format!("{}\n", json!({"type": kind, "object": table(&first)}));
-    let text = format!("{}{}", line("MODIFIED"), line("DELETED"));
+    let line =
+        |kind: &str, object: &Value| format!("{}\n", json!({"type": kind, "object": object}));
+    let told = table(&first);
+    let mut untold = told.clone();
+    untold["columnDefinitions"] = Value::Null;
+    let text = format!("{}{}", line("MODIFIED", &told), line("DELETED", &untold));
     let chunks = futures::stream::iter([Ok::<_, std::io::Error>(text)]);
     let forever = futures::StreamExt::chain(chunks, futures::stream::pending());
     Body::from_stream(forever).into_response()
