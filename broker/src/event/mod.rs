@@ -7,10 +7,20 @@
 //!
 //! * [`attributes`]: names, types and limits; what makes an event valid.
 //! * [`http`]: the HTTP binding, binary, structured and batched, in and out.
+//! * [`header`]: attribute text as HTTP header values.
 //! * [`json`]: the JSON event format.
+//! * [`builder`]: events that the program makes, and events with attributes changed.
 //! * [`sdk`]: conversions from and to `cloudevents::Event`, for the edges.
 //! * [`packed`]: the block of bytes, which is also what the log keeps.
 
+pub mod attributes;
+pub mod builder;
+pub mod header;
+pub mod http;
+pub mod json;
 pub mod packed;
+pub mod sdk;
 
+pub use attributes::{EventError, Rule};
+pub use builder::{AttributeValue, EventBuilder};
 pub use packed::{Attribute, AttributeKind, DataForm, Event, Packer, SpecVersion, UnpackError};

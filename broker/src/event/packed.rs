@@ -24,9 +24,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::attributes::check_name;
+
 const LAYOUT: u8 = 1;
 const HEAD: usize = 8;
 const HAS_HEADER_TEXT: u8 = 0x80;
+/// The attributes that stand first, in this order.
+const REQUIRED: [&str; 3] = ["id", "source", "type"];
 
 /// The most attributes that one event may have, `specversion` not counted.
 pub const MAX_ATTRIBUTES: usize = 255;
@@ -123,11 +127,14 @@ impl Event {
         let mut rest = attributes;
         for position in 0..count {
             let (attribute, after) = split_attribute(rest).ok_or(UnpackError("bad attribute"))?;
-            let required = ["id", "source", "type"];
-            if let Some(&name) = required.get(usize::from(position))
-                && attribute.name != name
+            if REQUIRED
+                .get(usize::from(position))
+                .is_some_and(|name| *name != attribute.name)
             {
                 return Err(UnpackError("a required attribute is not in its place"));
+            }
+            if check_name(attribute.name).is_err() || attribute.name == "specversion" {
+                return Err(UnpackError("bad name of an attribute"));
             }
             rest = after;
         }
@@ -280,7 +287,8 @@ impl Packer {
     }
 
     /// Adds one attribute. False, and nothing added, when the event has [`MAX_ATTRIBUTES`]
-    /// already, or the name or the value is too long to be described.
+    /// already, the name or the value is too long to be described, or one of `id`, `source` and
+    /// `type` is due.
     #[must_use]
     pub fn push(&mut self, attribute: &Attribute<'_>) -> bool {
         let (Ok(name_len), Ok(value_len)) = (
@@ -295,6 +303,12 @@ impl Packer {
         let Some(count) = self.count.checked_add(1) else {
             return false;
         };
+        if REQUIRED
+            .get(usize::from(self.count))
+            .is_some_and(|name| *name != attribute.name)
+        {
+            return false;
+        }
         let mut kind = match attribute.kind {
             AttributeKind::String => 0,
             AttributeKind::Integer => 1,
@@ -328,6 +342,9 @@ impl Packer {
     pub fn finish(mut self, form: DataForm, data: &[u8]) -> Result<Event, UnpackError> {
         let attributes_len = u32::try_from(self.buffer.len() - HEAD)
             .map_err(|_| UnpackError("attributes are too long"))?;
+        if self.count < 3 {
+            return Err(UnpackError("a required attribute is not in its place"));
+        }
         if let Some(head) = self.buffer.first_chunk_mut::<HEAD>() {
             head[2] = match form {
                 DataForm::None => 0,
@@ -341,7 +358,10 @@ impl Packer {
         if form != DataForm::None {
             self.buffer.put_slice(data);
         }
-        Event::unpack(self.buffer.freeze())
+        // What `push` took is text, so the block needs no second look at every byte.
+        Ok(Event {
+            packed: self.buffer.freeze(),
+        })
     }
 }
 

@@ -34,6 +34,10 @@
 //! 9. *Resuming.* After a reopen, `next` is one past the last committed event at least, and no
 //!    offset is ever given to a second event, also not after a removal of all events.
 
+pub mod memory;
+#[cfg(any(test, feature = "test-util"))]
+pub mod suite;
+
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -300,4 +304,16 @@ pub trait LogStore: Send + Sync + std::fmt::Debug + 'static {
 
     /// Whether appends can succeed.
     fn health(&self) -> Health;
+}
+
+/// Checks the length of a log's name.
+pub(crate) fn check_name(name: &str) -> Result<(), OpenError> {
+    if (1..=512).contains(&name.len()) {
+        return Ok(());
+    }
+    let reason = format!("a name has 1 to 512 bytes, this one has {}", name.len());
+    Err(OpenError {
+        name: name.to_owned(),
+        reason,
+    })
 }
