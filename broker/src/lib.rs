@@ -5,6 +5,7 @@
 //! Kubernetes resources; everything else here works without them.
 
 pub mod clock;
+pub mod control;
 pub mod directory;
 pub mod event;
 pub mod filter;

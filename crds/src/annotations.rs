@@ -133,7 +133,9 @@ fn read<T>(
     name: &'static str,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Read<T> {
-    let Some(value) = annotations.get(name) else { return Ok(None) };
+    let Some(value) = annotations.get(name) else {
+        return Ok(None);
+    };
     parse(value).map(Some).map_err(|expected| AnnotationError {
         name,
         value: value.clone(),
@@ -142,10 +144,17 @@ fn read<T>(
 }
 
 fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        format!("expected one of {}", names.join(", "))
-    })
+    choices
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| {
+            let names: Vec<_> = choices
+                .iter()
+                .map(|(name, _)| format!("\"{name}\""))
+                .collect();
+            format!("expected one of {}", names.join(", "))
+        })
 }
 
 fn positive_duration(text: &str) -> Result<Duration, String> {
@@ -165,7 +174,11 @@ pub fn order(annotations: &Annotations) -> Read<DeliveryOrder> {
     let ours = read(annotations, ORDER, |text| {
         one_of(
             text,
-            &[("unordered", unordered), ("ordered", ordered), ("key", DeliveryOrder::Key)],
+            &[
+                ("unordered", unordered),
+                ("ordered", ordered),
+                ("key", DeliveryOrder::Key),
+            ],
         )
     })?;
     let kafka = read(annotations, KAFKA_ORDER, |text| {
@@ -212,7 +225,10 @@ pub fn start(annotations: &Annotations) -> Read<Start> {
 /// The value is not one of the names.
 pub fn http(annotations: &Annotations) -> Read<HttpVersion> {
     read(annotations, HTTP, |text| {
-        one_of(text, &[("1.1", HttpVersion::Http11), ("h2c", HttpVersion::H2c)])
+        one_of(
+            text,
+            &[("1.1", HttpVersion::Http11), ("h2c", HttpVersion::H2c)],
+        )
     })
 }
 
@@ -221,7 +237,9 @@ pub fn http(annotations: &Annotations) -> Read<HttpVersion> {
 /// # Errors
 /// The value is not an ISO 8601 duration.
 pub fn keep_position(annotations: &Annotations) -> Read<Duration> {
-    read(annotations, KEEP_POSITION, |text| parse_duration(text).map_err(|e| e.to_string()))
+    read(annotations, KEEP_POSITION, |text| {
+        parse_duration(text).map_err(|e| e.to_string())
+    })
 }
 
 /// How large the log may grow, in bytes.
@@ -250,7 +268,13 @@ pub fn retention_age(annotations: &Annotations) -> Read<Duration> {
 /// The value is not one of the names.
 pub fn retention_policy(annotations: &Annotations) -> Read<RetentionPolicy> {
     read(annotations, RETENTION_POLICY, |text| {
-        one_of(text, &[("protect", RetentionPolicy::Protect), ("force", RetentionPolicy::Force)])
+        one_of(
+            text,
+            &[
+                ("protect", RetentionPolicy::Protect),
+                ("force", RetentionPolicy::Force),
+            ],
+        )
     })
 }
 
@@ -309,8 +333,14 @@ mod tests {
     fn values_are_read() {
         assert_eq!(order(&Annotations::new()), Ok(None));
         assert_eq!(order(&with(ORDER, "key")), Ok(Some(DeliveryOrder::Key)));
-        assert_eq!(order(&with(KAFKA_ORDER, "ordered")), Ok(Some(DeliveryOrder::Ordered)));
-        assert_eq!(max_in_flight(&with(MAX_IN_FLIGHT, "10000")), Ok(Some(10_000)));
+        assert_eq!(
+            order(&with(KAFKA_ORDER, "ordered")),
+            Ok(Some(DeliveryOrder::Ordered))
+        );
+        assert_eq!(
+            max_in_flight(&with(MAX_IN_FLIGHT, "10000")),
+            Ok(Some(10_000))
+        );
         assert_eq!(start(&with(START, "latest")), Ok(Some(Start::Latest)));
         assert_eq!(start(&with(START, "earliest")), Ok(Some(Start::Earliest)));
         assert_eq!(start(&with(START, "42")), Ok(Some(Start::Offset(42))));
@@ -323,8 +353,14 @@ mod tests {
             keep_position(&with(KEEP_POSITION, "PT1H")),
             Ok(Some(Duration::from_secs(3600)))
         );
-        assert_eq!(retention_bytes(&with(RETENTION_BYTES, "2Ki")), Ok(Some(2048)));
-        assert_eq!(retention_bytes(&with(RETENTION_BYTES, "3M")), Ok(Some(3_000_000)));
+        assert_eq!(
+            retention_bytes(&with(RETENTION_BYTES, "2Ki")),
+            Ok(Some(2048))
+        );
+        assert_eq!(
+            retention_bytes(&with(RETENTION_BYTES, "3M")),
+            Ok(Some(3_000_000))
+        );
         assert_eq!(retention_bytes(&with(RETENTION_BYTES, "7")), Ok(Some(7)));
         assert_eq!(
             retention_policy(&with(RETENTION_POLICY, "force")),
@@ -369,7 +405,10 @@ mod tests {
     #[test]
     fn every_annotation_of_ours_has_one_of_our_prefixes() {
         for name in OURS {
-            assert!(name.starts_with(DELIVERY_PREFIX) || name.starts_with(LOG_PREFIX), "{name}");
+            assert!(
+                name.starts_with(DELIVERY_PREFIX) || name.starts_with(LOG_PREFIX),
+                "{name}"
+            );
         }
     }
 }

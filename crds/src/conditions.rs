@@ -99,12 +99,18 @@ pub struct ConditionSet {
 impl ConditionSet {
     /// A set that [`READY`] sums up.
     pub const fn living(dependents: &'static [&'static str]) -> Self {
-        Self { happy: READY, dependents }
+        Self {
+            happy: READY,
+            dependents,
+        }
     }
 
     /// A set that [`SUCCEEDED`] sums up.
     pub const fn batch(dependents: &'static [&'static str]) -> Self {
-        Self { happy: SUCCEEDED, dependents }
+        Self {
+            happy: SUCCEEDED,
+            dependents,
+        }
     }
 
     /// The type of the summary condition.
@@ -125,7 +131,11 @@ impl ConditionSet {
     ) -> ConditionManager<'a> {
         // A timestamp always has a second that is itself a timestamp.
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        ConditionManager { set: *self, conditions, now }
+        ConditionManager {
+            set: *self,
+            conditions,
+            now,
+        }
     }
 }
 
@@ -144,7 +154,11 @@ impl ConditionManager<'_> {
         if self.get(self.set.happy).is_none() {
             self.set(self.set.happy, ConditionStatus::Unknown, "", "");
         }
-        let status = if self.is_happy() { ConditionStatus::True } else { ConditionStatus::Unknown };
+        let status = if self.is_happy() {
+            ConditionStatus::True
+        } else {
+            ConditionStatus::Unknown
+        };
         for type_ in self.set.dependents {
             if self.get(type_).is_none() {
                 self.set(type_, status, "", "");
@@ -223,15 +237,27 @@ impl ConditionManager<'_> {
                 .filter(|condition| self.depends_on(&condition.type_) && condition.status == status)
                 // The first of equals, as conditions are sorted by type.
                 .reduce(|best, next| {
-                    if next.last_transition_time > best.last_transition_time { next } else { best }
+                    if next.last_transition_time > best.last_transition_time {
+                        next
+                    } else {
+                        best
+                    }
                 })
         };
         if let Some(condition) =
             latest(ConditionStatus::False).or_else(|| latest(ConditionStatus::Unknown))
         {
-            return Some((condition.status, condition.reason.clone(), condition.message.clone()));
+            return Some((
+                condition.status,
+                condition.reason.clone(),
+                condition.message.clone(),
+            ));
         }
-        let missing = self.set.dependents.iter().any(|type_| self.get(type_).is_none());
+        let missing = self
+            .set
+            .dependents
+            .iter()
+            .any(|type_| self.get(type_).is_none());
         missing.then(|| (ConditionStatus::Unknown, String::new(), String::new()))
     }
 
@@ -245,7 +271,11 @@ impl ConditionManager<'_> {
         self.conditions.push(Condition {
             type_: type_.to_owned(),
             status,
-            severity: if terminal { String::new() } else { SEVERITY_INFO.to_owned() },
+            severity: if terminal {
+                String::new()
+            } else {
+                SEVERITY_INFO.to_owned()
+            },
             last_transition_time: Some(since.unwrap_or(self.now)),
             reason: reason.to_owned(),
             message: message.to_owned(),

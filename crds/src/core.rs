@@ -60,7 +60,8 @@ pub(crate) fn namespace_kind() -> ResourceKind {
         },
     });
     let mut kind = kind::<Namespace>(schema, false, "ns");
-    kind.columns.insert(0, column("Status", "string", ".status.phase"));
+    kind.columns
+        .insert(0, column("Status", "string", ".status.phase"));
     kind
 }
 
@@ -109,21 +110,35 @@ impl Admit for ConfigMap {
     }
 
     fn check(&self, old: Option<&Self>, _: &dyn AdmissionContext, errors: &mut Errors) {
-        let texts = self.data.iter().flatten().map(|(key, value)| ("data", key, value.len()));
-        let bytes =
-            self.binary_data.iter().flatten().map(|(key, value)| ("binaryData", key, value.0.len()));
+        let texts = self
+            .data
+            .iter()
+            .flatten()
+            .map(|(key, value)| ("data", key, value.len()));
+        let bytes = self
+            .binary_data
+            .iter()
+            .flatten()
+            .map(|(key, value)| ("binaryData", key, value.0.len()));
         let mut size = 0;
         for (field, key, length) in texts.chain(bytes) {
             size += key.len() + length;
-            let good = key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            if !good || key.is_empty() || key.len() > MAX_KEY || key == "." || key.starts_with("..") {
+            let good = key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if !good || key.is_empty() || key.len() > MAX_KEY || key == "." || key.starts_with("..")
+            {
                 let detail =
                     "expected at most 253 letters, digits, '-', '_' and '.', but not '.' or '..'";
                 errors.invalid_key(field, key, detail);
             }
         }
         for key in self.binary_data.iter().flatten().map(|(key, _)| key) {
-            if self.data.as_ref().is_some_and(|data| data.contains_key(key)) {
+            if self
+                .data
+                .as_ref()
+                .is_some_and(|data| data.contains_key(key))
+            {
                 errors.invalid_key("binaryData", key, "the key stands in data as well");
             }
         }
@@ -134,12 +149,20 @@ impl Admit for ConfigMap {
         if let Some(old) = old.filter(|old| old.immutable == Some(true)) {
             errors.immutable("immutable", &json!(old.immutable), &json!(self.immutable));
             errors.immutable("data", &json!(old.data), &json!(self.data));
-            errors.immutable("binaryData", &json!(old.binary_data), &json!(self.binary_data));
+            errors.immutable(
+                "binaryData",
+                &json!(old.binary_data),
+                &json!(self.binary_data),
+            );
         }
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let data = self.data.clone().unwrap_or_default();
         if let Some((key, fault)) = config::check(namespace(&self.metadata), name, &data) {
-            errors.invalid(&format!("data[{key}]"), "text that is not the expected YAML", &fault);
+            errors.invalid(
+                &format!("data[{key}]"),
+                "text that is not the expected YAML",
+                &fault,
+            );
         }
     }
 }

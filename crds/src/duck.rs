@@ -166,22 +166,31 @@ pub struct DeliverySpec {
 impl DeliverySpec {
     /// `timeout`, where it is valid.
     pub fn timeout(&self) -> Option<Duration> {
-        self.timeout.as_deref().and_then(|t| parse_duration(t).ok()).filter(|t| !t.is_zero())
+        self.timeout
+            .as_deref()
+            .and_then(|t| parse_duration(t).ok())
+            .filter(|t| !t.is_zero())
     }
 
     /// `backoffPolicy`, where it is valid.
     pub fn backoff_policy(&self) -> Option<BackoffPolicy> {
-        self.backoff_policy.as_deref().and_then(BackoffPolicy::from_name)
+        self.backoff_policy
+            .as_deref()
+            .and_then(BackoffPolicy::from_name)
     }
 
     /// `backoffDelay`, where it is valid.
     pub fn backoff_delay(&self) -> Option<Duration> {
-        self.backoff_delay.as_deref().and_then(|t| parse_duration(t).ok())
+        self.backoff_delay
+            .as_deref()
+            .and_then(|t| parse_duration(t).ok())
     }
 
     /// `retryAfterMax`, where it is valid.
     pub fn retry_after_max(&self) -> Option<Duration> {
-        self.retry_after_max.as_deref().and_then(|t| parse_duration(t).ok())
+        self.retry_after_max
+            .as_deref()
+            .and_then(|t| parse_duration(t).ok())
     }
 
     /// `format`, where it is valid.
@@ -198,7 +207,10 @@ pub struct DeliveryStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_sink_uri: Option<String>,
     /// Certificates of authorities (PEM) for the dead letter sink.
-    #[serde(rename = "deadLetterSinkCACerts", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "deadLetterSinkCACerts",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub dead_letter_sink_ca_certs: Option<String>,
     /// The OIDC audience of the dead letter sink.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -85,9 +85,16 @@ mod tests {
             ("P2DT3M", 172_980_000),
             ("+PT1S", 1_000),
         ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
-        assert_eq!(parse_duration("PT0.000000001S"), Ok(Duration::from_nanos(1)));
+        assert_eq!(
+            parse_duration("PT0.000000001S"),
+            Ok(Duration::from_nanos(1))
+        );
     }
 
     #[test]

@@ -14,8 +14,10 @@ use crate::resource::{Column, ResourceKind};
 use crate::schema;
 
 /// The labels that every definition carries.
-const COMMON_LABELS: [(&str, &str); 2] =
-    [("knative.dev/crd-install", "true"), ("app.kubernetes.io/name", "heddle")];
+const COMMON_LABELS: [(&str, &str); 2] = [
+    ("knative.dev/crd-install", "true"),
+    ("app.kubernetes.io/name", "heddle"),
+];
 
 /// A kind of our own, made from a type that derives `CustomResource`.
 pub(crate) trait CustomKind: Admit + CustomResourceExt {
@@ -34,12 +36,18 @@ pub(crate) struct Registered {
 impl Registered {
     /// A kind of Kubernetes itself.
     pub(crate) const fn built_in(kind: fn() -> ResourceKind) -> Self {
-        Self { kind, definition: None }
+        Self {
+            kind,
+            definition: None,
+        }
     }
 
     /// A kind of our own.
     pub(crate) const fn custom<T: CustomKind>() -> Self {
-        Self { kind: kind::<T>, definition: Some(definition::<T>) }
+        Self {
+            kind: kind::<T>,
+            definition: Some(definition::<T>),
+        }
     }
 }
 
@@ -47,11 +55,19 @@ impl Registered {
 fn definition<T: CustomKind>() -> CustomResourceDefinition {
     let mut crd = T::crd();
     let labels = COMMON_LABELS.iter().chain(T::LABELS);
-    crd.metadata.labels =
-        Some(labels.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
+    crd.metadata.labels = Some(
+        labels
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    );
     for version in &mut crd.spec.versions {
-        let Some(validation) = &mut version.schema else { continue };
-        let published = validation.open_api_v3_schema.take().map(|props| publish(&props));
+        let Some(validation) = &mut version.schema else {
+            continue;
+        };
+        let published = validation
+            .open_api_v3_schema
+            .take()
+            .map(|props| publish(&props));
         validation.open_api_v3_schema = published;
     }
     crd
@@ -60,7 +76,9 @@ fn definition<T: CustomKind>() -> CustomResourceDefinition {
 fn publish(props: &JSONSchemaProps) -> JSONSchemaProps {
     // A schema was read from JSON by the derive, so it can be written and read again; where that
     // failed, the schema of the derive would still be a true one.
-    let Ok(mut json) = serde_json::to_value(props) else { return props.clone() };
+    let Ok(mut json) = serde_json::to_value(props) else {
+        return props.clone();
+    };
     schema::publish(&mut json);
     serde_json::from_value(json).unwrap_or_else(|_| props.clone())
 }
@@ -87,9 +105,7 @@ fn kind<T: CustomKind>() -> ResourceKind {
     }
 }
 
-fn version_parts(
-    version: CustomResourceDefinitionVersion,
-) -> (String, Vec<Column>, Value, bool) {
+fn version_parts(version: CustomResourceDefinitionVersion) -> (String, Vec<Column>, Value, bool) {
     let columns = version.additional_printer_columns.unwrap_or_default();
     let columns = columns
         .into_iter()
@@ -105,6 +121,8 @@ fn version_parts(
         .and_then(|validation| validation.open_api_v3_schema)
         .and_then(|props| serde_json::to_value(props).ok())
         .unwrap_or_default();
-    let status = version.subresources.is_some_and(|subresources| subresources.status.is_some());
+    let status = version
+        .subresources
+        .is_some_and(|subresources| subresources.status.is_some());
     (version.name, columns, schema, status)
 }

@@ -42,7 +42,11 @@ pub fn kinds() -> Vec<ResourceKind> {
 
 /// The definitions of our own kinds, in the order of installation.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    KINDS.iter().filter_map(|registered| registered.definition).map(|make| make()).collect()
+    KINDS
+        .iter()
+        .filter_map(|registered| registered.definition)
+        .map(|make| make())
+        .collect()
 }
 
 /// [`crds`] as one YAML text of several documents, ready for `kubectl apply`.
@@ -50,5 +54,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 /// # Errors
 /// A definition cannot be written as YAML, which would be a fault of a type of ours.
 pub fn crds_yaml() -> Result<String, serde_saphyr::ser::Error> {
-    crds().iter().map(|crd| Ok(format!("---\n{}", serde_saphyr::to_string(crd)?))).collect()
+    crds()
+        .iter()
+        .map(|crd| Ok(format!("---\n{}", serde_saphyr::to_string(crd)?)))
+        .collect()
 }

@@ -55,13 +55,18 @@ pub(crate) fn publish(schema: &mut Value) {
         root.remove("required");
         root.remove("title");
     }
-    if let Some(spec) = schema.pointer_mut("/properties/spec").and_then(Value::as_object_mut) {
+    if let Some(spec) = schema
+        .pointer_mut("/properties/spec")
+        .and_then(Value::as_object_mut)
+    {
         spec.insert("default".to_owned(), json!({}));
     }
 }
 
 fn strip(schema: &mut Value) {
-    let Some(fields) = schema.as_object_mut() else { return };
+    let Some(fields) = schema.as_object_mut() else {
+        return;
+    };
     fields.remove("nullable");
     fields.remove("default");
     if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
@@ -104,19 +109,21 @@ pub(crate) fn prune(value: &mut Value, schema: &Value) {
             let known = properties(schema);
             let additional = schema.get("additionalProperties");
             let open = preserves(schema) || known.is_none() && additional.is_none();
-            fields.retain(|name, value| match known.and_then(|known| known.get(name)) {
-                Some(schema) => {
-                    prune(value, schema);
-                    !value.is_null()
-                }
-                None => match additional {
+            fields.retain(
+                |name, value| match known.and_then(|known| known.get(name)) {
                     Some(schema) => {
                         prune(value, schema);
-                        true
+                        !value.is_null()
                     }
-                    None => open,
+                    None => match additional {
+                        Some(schema) => {
+                            prune(value, schema);
+                            true
+                        }
+                        None => open,
+                    },
                 },
-            });
+            );
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
@@ -129,22 +136,37 @@ pub(crate) fn prune(value: &mut Value, schema: &Value) {
 
 /// Reports every value whose type is not the schema's, and every required field that is missing.
 pub(crate) fn check(value: &Value, schema: &Value, path: &str, errors: &mut Errors) {
-    let Some(wanted) = schema.get("type").and_then(Value::as_str) else { return };
+    let Some(wanted) = schema.get("type").and_then(Value::as_str) else {
+        return;
+    };
     if !has_type(value, wanted) {
-        errors.wrong_type(path, &format!("must be of type {wanted}, got {}", kind_of(value)));
+        errors.wrong_type(
+            path,
+            &format!("must be of type {wanted}, got {}", kind_of(value)),
+        );
         return;
     }
     if let Some(number) = value.as_number()
         && wanted == "integer"
         && !in_format(number, schema)
     {
-        let format = schema.get("format").and_then(Value::as_str).unwrap_or("int64");
-        errors.wrong_type(path, &format!("must be an integer of type {format}, got {number}"));
+        let format = schema
+            .get("format")
+            .and_then(Value::as_str)
+            .unwrap_or("int64");
+        errors.wrong_type(
+            path,
+            &format!("must be an integer of type {format}, got {number}"),
+        );
     }
     if let Some(choices) = schema.get("enum").and_then(Value::as_array)
         && !choices.contains(value)
     {
-        errors.unsupported(path, &shown(value), choices.iter().filter_map(Value::as_str));
+        errors.unsupported(
+            path,
+            &shown(value),
+            choices.iter().filter_map(Value::as_str),
+        );
     }
     match value {
         Value::Object(fields) => check_fields(fields, schema, path, errors),
@@ -160,7 +182,12 @@ pub(crate) fn check(value: &Value, schema: &Value, path: &str, errors: &mut Erro
 }
 
 fn check_fields(fields: &Map<String, Value>, schema: &Value, path: &str, errors: &mut Errors) {
-    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+    for name in schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         if let Some(name) = name.as_str()
             && fields.get(name).is_none_or(Value::is_null)
         {
@@ -192,7 +219,10 @@ fn has_type(value: &Value, wanted: &str) -> bool {
 }
 
 fn in_format(number: &serde_json::Number, schema: &Value) -> bool {
-    match (number.as_i64(), schema.get("format").and_then(Value::as_str)) {
+    match (
+        number.as_i64(),
+        schema.get("format").and_then(Value::as_str),
+    ) {
         (Some(number), Some("int32")) => i32::try_from(number).is_ok(),
         (number, _) => number.is_some(),
     }
@@ -285,8 +315,11 @@ mod tests {
         });
         let mut errors = Errors::default();
         check(&value, &schema(), "spec", &mut errors);
-        let found: Vec<_> =
-            errors.into_vec().into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
+        let found: Vec<_> = errors
+            .into_vec()
+            .into_iter()
+            .map(|e| format!("{}: {}", e.field, e.message))
+            .collect();
         assert_eq!(
             found,
             [

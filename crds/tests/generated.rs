@@ -34,9 +34,16 @@ fn the_files_are_current() {
         })
         .collect();
     let names: Vec<_> = want.keys().collect();
-    assert_eq!(found.keys().collect::<Vec<_>>(), names, "run with UPDATE=1 to write them anew");
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        names,
+        "run with UPDATE=1 to write them anew"
+    );
     for (name, text) in want {
-        assert!(found[&name] == text, "{name} is old: run with UPDATE=1 to write it anew");
+        assert!(
+            found[&name] == text,
+            "{name} is old: run with UPDATE=1 to write it anew"
+        );
     }
 }
 
@@ -53,9 +60,16 @@ fn the_yaml_reads_back_as_the_same_definitions() {
 
 #[test]
 fn kinds_come_in_the_order_of_installation() {
-    let kinds: Vec<_> = heddle_crds::kinds().into_iter().map(|kind| kind.kind).collect();
+    let kinds: Vec<_> = heddle_crds::kinds()
+        .into_iter()
+        .map(|kind| kind.kind)
+        .collect();
     let mut want = vec!["Namespace".to_owned(), "ConfigMap".to_owned()];
-    want.extend(heddle_crds::crds().into_iter().map(|crd| crd.spec.names.kind));
+    want.extend(
+        heddle_crds::crds()
+            .into_iter()
+            .map(|crd| crd.spec.names.kind),
+    );
     assert_eq!(kinds, want);
     assert_eq!(
         kinds,
@@ -76,7 +90,10 @@ fn a_kind_tells_what_the_api_needs() {
     for kind in heddle_crds::kinds() {
         assert!(!kind.plural.is_empty() && !kind.singular.is_empty() && !kind.version.is_empty());
         assert_eq!(kind.schema["type"], "object", "{kind:?}");
-        assert!(kind.columns.iter().any(|column| column.name == "Age"), "{kind:?}");
+        assert!(
+            kind.columns.iter().any(|column| column.name == "Age"),
+            "{kind:?}"
+        );
         assert_eq!(kind.namespaced, kind.kind != "Namespace");
         assert_eq!(kind.status_subresource, kind.kind != "ConfigMap");
     }

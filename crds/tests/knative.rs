@@ -49,19 +49,71 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "*delivery.retryAfterMax/",
         "Knative keeps it as an unknown field behind a feature flag; here it always works",
     ),
-    ("*", "*delivery.format/", "Knative declares it for Triggers and keeps it as unknown elsewhere"),
-    ("*", "*ref.group/", "declared, so that it is refused with a reason and not dropped"),
-    ("*", "*ref.address/", "part of the reference type; Knative's definitions lag behind it"),
-    ("Broker", "schema.spec.config.group/", "declared, so that it is refused with a reason"),
-    ("Broker", "schema.spec.config.address/", "part of the reference type"),
-    ("Trigger", "schema.spec.brokerRef.group/", "declared, so that it is refused with a reason"),
-    ("Trigger", "schema.spec.brokerRef.address/", "part of the reference type"),
-    ("Subscription", "schema.spec.channel.group/", "declared, so that it is refused with a reason"),
-    ("Subscription", "schema.spec.channel.address/", "part of the reference type"),
-    ("Channel", "schema.status.channel.group/", "part of the reference type"),
-    ("Channel", "schema.status.channel.address/", "part of the reference type"),
-    ("*", "schema.status.deadLetterChannel.group/", "part of the reference type"),
-    ("*", "schema.status.deadLetterChannel.address/", "part of the reference type"),
+    (
+        "*",
+        "*delivery.format/",
+        "Knative declares it for Triggers and keeps it as unknown elsewhere",
+    ),
+    (
+        "*",
+        "*ref.group/",
+        "declared, so that it is refused with a reason and not dropped",
+    ),
+    (
+        "*",
+        "*ref.address/",
+        "part of the reference type; Knative's definitions lag behind it",
+    ),
+    (
+        "Broker",
+        "schema.spec.config.group/",
+        "declared, so that it is refused with a reason",
+    ),
+    (
+        "Broker",
+        "schema.spec.config.address/",
+        "part of the reference type",
+    ),
+    (
+        "Trigger",
+        "schema.spec.brokerRef.group/",
+        "declared, so that it is refused with a reason",
+    ),
+    (
+        "Trigger",
+        "schema.spec.brokerRef.address/",
+        "part of the reference type",
+    ),
+    (
+        "Subscription",
+        "schema.spec.channel.group/",
+        "declared, so that it is refused with a reason",
+    ),
+    (
+        "Subscription",
+        "schema.spec.channel.address/",
+        "part of the reference type",
+    ),
+    (
+        "Channel",
+        "schema.status.channel.group/",
+        "part of the reference type",
+    ),
+    (
+        "Channel",
+        "schema.status.channel.address/",
+        "part of the reference type",
+    ),
+    (
+        "*",
+        "schema.status.deadLetterChannel.group/",
+        "part of the reference type",
+    ),
+    (
+        "*",
+        "schema.status.deadLetterChannel.address/",
+        "part of the reference type",
+    ),
     (
         "Channel",
         "schema.spec.subscribers[].delivery.deadLetterSink.CACerts/",
@@ -101,7 +153,10 @@ fn facts_of(crd: &Value) -> Facts {
     }
     for list in ["categories", "shortNames"] {
         for value in spec["names"][list].as_array().into_iter().flatten() {
-            facts.insert(format!("names.{list}.{}", value.as_str().unwrap()), "yes".to_owned());
+            facts.insert(
+                format!("names.{list}.{}", value.as_str().unwrap()),
+                "yes".to_owned(),
+            );
         }
     }
     let versions = spec["versions"].as_array().unwrap();
@@ -118,7 +173,10 @@ fn facts_of(crd: &Value) -> Facts {
         let name = column["name"].as_str().unwrap();
         facts.insert(format!("columns.{name}.place"), index.to_string());
         facts.insert(format!("columns.{name}.type"), column["type"].to_string());
-        facts.insert(format!("columns.{name}.jsonPath"), column["jsonPath"].to_string());
+        facts.insert(
+            format!("columns.{name}.jsonPath"),
+            column["jsonPath"].to_string(),
+        );
         let priority = column["priority"].as_i64().unwrap_or_default();
         facts.insert(format!("columns.{name}.priority"), priority.to_string());
     }
@@ -158,7 +216,11 @@ fn allows((kind, path, _): &(&str, &str, &str), of: &str, fact: &str) -> bool {
         None => (*path, false),
     };
     // Facts of the field itself follow after '#'.
-    let fact = if below { fact.split('#').next().unwrap() } else { fact };
+    let fact = if below {
+        fact.split('#').next().unwrap()
+    } else {
+        fact
+    };
     match path.strip_prefix('*') {
         Some(end) => fact.ends_with(end),
         None => fact == path,
@@ -174,7 +236,12 @@ fn definitions_are_those_of_knative() {
     let folder = PathBuf::from(data).join("knative_crds");
     let ours: BTreeMap<String, Value> = heddle_crds::crds()
         .into_iter()
-        .map(|crd| (crd.spec.names.kind.clone(), serde_json::to_value(crd).unwrap()))
+        .map(|crd| {
+            (
+                crd.spec.names.kind.clone(),
+                serde_json::to_value(crd).unwrap(),
+            )
+        })
         .collect();
     assert_eq!(ours.len(), FILES.len(), "every definition is compared");
     let mut differences = Vec::new();
@@ -190,16 +257,23 @@ fn definitions_are_those_of_knative() {
             if our == their {
                 continue;
             }
-            let allowing: Vec<_> =
-                (0..ALLOWED.len()).filter(|index| allows(&ALLOWED[*index], kind, fact)).collect();
+            let allowing: Vec<_> = (0..ALLOWED.len())
+                .filter(|index| allows(&ALLOWED[*index], kind, fact))
+                .collect();
             if allowing.is_empty() {
                 differences.push(format!("{kind} {fact}: ours {our:?}, Knative's {their:?}"));
             }
             used.extend(allowing);
         }
     }
-    let stale: Vec<_> =
-        (0..ALLOWED.len()).filter(|i| !used.contains(i)).map(|i| ALLOWED[i]).collect();
-    assert!(differences.is_empty(), "not allowed for:\n{}", differences.join("\n"));
+    let stale: Vec<_> = (0..ALLOWED.len())
+        .filter(|i| !used.contains(i))
+        .map(|i| ALLOWED[i])
+        .collect();
+    assert!(
+        differences.is_empty(),
+        "not allowed for:\n{}",
+        differences.join("\n")
+    );
     assert!(stale.is_empty(), "allowed for nothing: {stale:#?}");
 }

@@ -3,3 +3,4 @@
 //! [`config`] says what a consumer is told.
 
 pub mod config;
+pub mod control;

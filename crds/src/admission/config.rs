@@ -57,7 +57,10 @@ pub(crate) struct BrokerConfig {
 impl BrokerConfig {
     /// Delivery options without an object that configures the Broker.
     pub(crate) fn of_delivery(delivery: DeliverySpec) -> Self {
-        Self { delivery: Some(delivery), ..Self::default() }
+        Self {
+            delivery: Some(delivery),
+            ..Self::default()
+        }
     }
 
     /// The object that configures the Broker, where one is named.
@@ -96,18 +99,27 @@ impl BrokerDefault {
 impl BrokerDefaults {
     /// The class of Brokers that name none.
     pub(crate) fn class(&self, namespace: &str) -> Option<&str> {
-        [self.namespace_defaults.get(namespace), self.cluster_default.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|default| default.broker_class.as_str())
-            .find(|class| !class.is_empty())
+        [
+            self.namespace_defaults.get(namespace),
+            self.cluster_default.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|default| default.broker_class.as_str())
+        .find(|class| !class.is_empty())
     }
 
     /// What a Broker of this class gets: what the namespace says of the class, else what the
     /// cluster says of the class, else the namespace's default, else the cluster's.
     pub(crate) fn config(&self, namespace: &str, class: &str) -> Option<BrokerConfig> {
-        let places = [self.namespace_defaults.get(namespace), self.cluster_default.as_ref()];
-        let of_class = places.into_iter().flatten().find_map(|default| default.of_class(class));
+        let places = [
+            self.namespace_defaults.get(namespace),
+            self.cluster_default.as_ref(),
+        ];
+        let of_class = places
+            .into_iter()
+            .flatten()
+            .find_map(|default| default.of_class(class));
         let general = || places.into_iter().flatten().find_map(BrokerDefault::config);
         of_class.or_else(general)
     }
@@ -132,7 +144,9 @@ pub(crate) struct ChannelDefaults {
 impl ChannelDefaults {
     /// The template of Channels that have none.
     pub(crate) fn template(&self, namespace: &str) -> Option<&ChannelTemplateSpec> {
-        self.namespace_defaults.get(namespace).or(self.cluster_default.as_ref())
+        self.namespace_defaults
+            .get(namespace)
+            .or(self.cluster_default.as_ref())
     }
 }
 
@@ -144,7 +158,12 @@ fn parse<T: DeserializeOwned>(
         None | Some("") => Ok(None),
         Some(text) => serde_saphyr::from_str(text).map(Some).map_err(|error| {
             // The parser draws a picture over several lines; its first says what is wrong.
-            error.to_string().lines().next().unwrap_or("not YAML").to_owned()
+            error
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or("not YAML")
+                .to_owned()
         }),
     }
 }
@@ -153,7 +172,9 @@ fn load<T: DeserializeOwned>(
     context: &dyn AdmissionContext,
     (name, key): (&str, &str),
 ) -> Result<Option<T>, FieldError> {
-    let Some(data) = context.config_map(NAMESPACE, name) else { return Ok(None) };
+    let Some(data) = context.config_map(NAMESPACE, name) else {
+        return Ok(None);
+    };
     parse(&data, key).map_err(|error| FieldError {
         field: String::new(),
         message: format!(
@@ -182,7 +203,10 @@ pub(crate) fn channel_defaults(
 pub(crate) fn feature(context: &dyn AdmissionContext, name: &str) -> bool {
     context
         .config_map(NAMESPACE, FEATURES)
-        .and_then(|data| data.get(name).map(|value| value.eq_ignore_ascii_case("enabled")))
+        .and_then(|data| {
+            data.get(name)
+                .map(|value| value.eq_ignore_ascii_case("enabled"))
+        })
         .unwrap_or(false)
 }
 
@@ -196,12 +220,14 @@ pub(crate) fn check(
         return None;
     }
     let (key, error) = match name {
-        _ if name == BROKER_DEFAULTS.0 => {
-            (BROKER_DEFAULTS.1, parse::<BrokerDefaults>(data, BROKER_DEFAULTS.1).err())
-        }
-        _ if name == CHANNEL_DEFAULTS.0 => {
-            (CHANNEL_DEFAULTS.1, parse::<ChannelDefaults>(data, CHANNEL_DEFAULTS.1).err())
-        }
+        _ if name == BROKER_DEFAULTS.0 => (
+            BROKER_DEFAULTS.1,
+            parse::<BrokerDefaults>(data, BROKER_DEFAULTS.1).err(),
+        ),
+        _ if name == CHANNEL_DEFAULTS.0 => (
+            CHANNEL_DEFAULTS.1,
+            parse::<ChannelDefaults>(data, CHANNEL_DEFAULTS.1).err(),
+        ),
         _ => return None,
     };
     error.map(|error| (key, error))

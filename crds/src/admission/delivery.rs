@@ -6,7 +6,10 @@ use crate::duration::parse_duration;
 
 /// Gives the dead letter sink's reference the namespace of the object.
 pub(crate) fn fill_in(delivery: Option<&mut DeliverySpec>, namespace: &str) {
-    destination::fill_in(delivery.and_then(|d| d.dead_letter_sink.as_mut()), namespace);
+    destination::fill_in(
+        delivery.and_then(|d| d.dead_letter_sink.as_mut()),
+        namespace,
+    );
 }
 
 /// Reports what is wrong with delivery options at `path`.
@@ -16,7 +19,11 @@ pub(crate) fn check(delivery: Option<&DeliverySpec>, path: &str, errors: &mut Er
         destination::check(sink, &join(path, "deadLetterSink"), errors);
     }
     if let Some(retry) = delivery.retry.filter(|retry| *retry < 0) {
-        errors.invalid(&join(path, "retry"), retry, "expected a number of retries, 0 or more");
+        errors.invalid(
+            &join(path, "retry"),
+            retry,
+            "expected a number of retries, 0 or more",
+        );
     }
     if let Some(policy) = &delivery.backoff_policy
         && BackoffPolicy::from_name(policy).is_none()

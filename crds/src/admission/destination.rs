@@ -18,16 +18,24 @@ pub(crate) fn fill_in(destination: Option<&mut Destination>, namespace: &str) {
 
 /// Gives a reference the namespace of the object.
 pub(crate) fn fill_in_reference(reference: &mut KReference, namespace: &str) {
-    if reference.namespace.as_deref().unwrap_or_default().is_empty() && !namespace.is_empty() {
+    if reference
+        .namespace
+        .as_deref()
+        .unwrap_or_default()
+        .is_empty()
+        && !namespace.is_empty()
+    {
         reference.namespace = Some(namespace.to_owned());
     }
 }
 
 /// Reports what is wrong with a reference at `path`.
 pub(crate) fn check_reference(reference: &KReference, path: &str, errors: &mut Errors) {
-    for (field, value) in
-        [("name", &reference.name), ("apiVersion", &reference.api_version), ("kind", &reference.kind)]
-    {
+    for (field, value) in [
+        ("name", &reference.name),
+        ("apiVersion", &reference.api_version),
+        ("kind", &reference.kind),
+    ] {
         if value.is_empty() {
             errors.missing(&join(path, field));
         }
@@ -85,18 +93,32 @@ fn check_absolute(uri: &str, path: &str, errors: &mut Errors) {
         .and_then(|rest| rest.split(['/', '?', '#']).next())
         .unwrap_or_default();
     if host(authority).is_empty() {
-        errors.invalid(path, uri, "expected a host, like in http://example.com/path");
+        errors.invalid(
+            path,
+            uri,
+            "expected a host, like in http://example.com/path",
+        );
         return;
     }
     if check_characters(uri, path, errors) && uri.parse::<http::Uri>().is_err() {
-        errors.invalid(path, uri, "expected a URI, like http://example.com:8080/path");
+        errors.invalid(
+            path,
+            uri,
+            "expected a URI, like http://example.com:8080/path",
+        );
     }
 }
 
 /// The host of an authority, without user information and port.
 fn host(authority: &str) -> &str {
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() }
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    if host.starts_with('[') {
+        host
+    } else {
+        host.split(':').next().unwrap_or_default()
+    }
 }
 
 /// Reports characters that no URI has, and tells whether there was none.
@@ -105,9 +127,15 @@ fn check_characters(uri: &str, path: &str, errors: &mut Errors) -> bool {
         errors.invalid(path, uri, &format!("expected at most {MAX_URI} bytes"));
         return false;
     }
-    let good = uri.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
+    let good = uri
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b));
     if !good {
-        errors.invalid(path, uri, "expected the characters of URIs; percent-encode the others");
+        errors.invalid(
+            path,
+            uri,
+            "expected the characters of URIs; percent-encode the others",
+        );
     }
     good
 }
@@ -116,7 +144,9 @@ fn check_characters(uri: &str, path: &str, errors: &mut Errors) -> bool {
 fn split_scheme(uri: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = uri.split_once(':')?;
     let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     good.then_some((scheme, rest))
 }
 
@@ -151,5 +181,7 @@ fn is_der_sequence(base64: &str) -> bool {
     base64.len().is_multiple_of(4)
         && base64.len() - data.len() <= 2
         && data.starts_with('M')
-        && data.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
+        && data
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
 }

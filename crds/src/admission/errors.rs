@@ -14,7 +14,11 @@ const MAX_SHOWN: usize = 128;
 
 /// A field of an object at a path.
 pub(crate) fn join(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
 }
 
 /// A value as JSON, cut to a length that fits a message.
@@ -44,16 +48,28 @@ impl Errors {
 
     pub(crate) fn push(&mut self, reason: &'static str, field: &str, message: String) {
         if self.0.len() < MAX_ERRORS {
-            self.0.push(FieldError { field: field.to_owned(), message, reason });
+            self.0.push(FieldError {
+                field: field.to_owned(),
+                message,
+                reason,
+            });
         }
     }
 
     pub(crate) fn missing(&mut self, path: &str) {
-        self.push("FieldValueRequired", path, format!("missing field(s): {path}"));
+        self.push(
+            "FieldValueRequired",
+            path,
+            format!("missing field(s): {path}"),
+        );
     }
 
     pub(crate) fn missing_because(&mut self, path: &str, detail: &str) {
-        self.push("FieldValueRequired", path, format!("missing field(s): {path}: {detail}"));
+        self.push(
+            "FieldValueRequired",
+            path,
+            format!("missing field(s): {path}: {detail}"),
+        );
     }
 
     /// None of the fields is set, and one must be. They stand under `parent`.
@@ -80,7 +96,10 @@ impl Errors {
         value: &str,
         allowed: impl IntoIterator<Item = &'a str>,
     ) {
-        let allowed: Vec<_> = allowed.into_iter().map(|name| format!("\"{name}\"")).collect();
+        let allowed: Vec<_> = allowed
+            .into_iter()
+            .map(|name| format!("\"{name}\""))
+            .collect();
         let (value, allowed) = (cut(value), allowed.join(", "));
         let message = format!("invalid value: {value}: {path}: expected one of {allowed}");
         self.push("FieldValueNotSupported", path, message);

@@ -59,7 +59,9 @@ pub(crate) fn is_label(text: &str) -> bool {
 pub(crate) fn is_subdomain(text: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !part.starts_with('-')
             && !part.ends_with('-')
     };
@@ -70,7 +72,9 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
 fn is_qualified(text: &str) -> bool {
     let end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
     text.len() <= MAX_LABEL
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         && end(text.bytes().next())
         && end(text.bytes().last())
 }
@@ -91,7 +95,10 @@ pub(crate) fn check(meta: &ObjectMeta, names: NameRule, namespaced: bool, errors
             errors.invalid("metadata.namespace", name, LABEL);
         }
         (Some(name), false) if !name.is_empty() => {
-            errors.forbidden("metadata.namespace", "objects of this kind have no namespace");
+            errors.forbidden(
+                "metadata.namespace",
+                "objects of this kind have no namespace",
+            );
         }
         _ => {}
     }
@@ -134,7 +141,9 @@ fn check_name(meta: &ObjectMeta, names: NameRule, errors: &mut Errors) {
 /// Reports values of annotations that nobody could use, and names under our prefixes that nobody
 /// reads.
 pub(crate) fn check_annotations(meta: &ObjectMeta, errors: &mut Errors) {
-    let Some(found) = &meta.annotations else { return };
+    let Some(found) = &meta.annotations else {
+        return;
+    };
     for error in annotations::check(found) {
         let path = format!("metadata.annotations[{}]", error.name);
         errors.invalid(&path, &error.value, &error.expected);
@@ -145,8 +154,10 @@ pub(crate) fn check_annotations(meta: &ObjectMeta, errors: &mut Errors) {
         if let Some(prefix) = ours
             && !annotations::OURS.contains(&name.as_str())
         {
-            let known: Vec<_> =
-                annotations::OURS.into_iter().filter(|known| known.starts_with(prefix)).collect();
+            let known: Vec<_> = annotations::OURS
+                .into_iter()
+                .filter(|known| known.starts_with(prefix))
+                .collect();
             let detail = format!("unknown annotation, expected one of {}", known.join(", "));
             errors.invalid_key("metadata.annotations", name, &detail);
         }

@@ -59,7 +59,11 @@ pub(crate) struct TypedAdmission<T> {
 impl<T: Admit> TypedAdmission<T> {
     /// `schema` is that of the kind, without `metadata`.
     pub(crate) fn new(schema: &Value, namespaced: bool) -> Self {
-        Self { schema: schema::whole(schema), namespaced, kind: PhantomData }
+        Self {
+            schema: schema::whole(schema),
+            namespaced,
+            kind: PhantomData,
+        }
     }
 
     fn decode(&self, object: &Value) -> Result<T, Vec<FieldError>> {
@@ -99,7 +103,9 @@ impl<T: Admit> Admission for TypedAdmission<T> {
             return Ok(());
         }
         let before = to_value(&typed)?;
-        typed.fill_in(self.decode_old(old).as_ref(), context).map_err(|error| vec![error])?;
+        typed
+            .fill_in(self.decode_old(old).as_ref(), context)
+            .map_err(|error| vec![error])?;
         schema::apply_changes(object, &before, &to_value(&typed)?);
         Ok(())
     }

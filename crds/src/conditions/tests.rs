@@ -22,11 +22,18 @@ fn summary(conditions: &[Condition]) -> (ConditionStatus, &str, &str) {
 fn a_new_object_is_unknown_in_everything_and_sorted() {
     let mut conditions = Vec::new();
     SET.manage(&mut conditions, at(1)).initialize();
-    let types: Vec<_> = conditions.iter().map(|c| (c.type_.as_str(), c.status)).collect();
+    let types: Vec<_> = conditions
+        .iter()
+        .map(|c| (c.type_.as_str(), c.status))
+        .collect();
     let unknown = ConditionStatus::Unknown;
     assert_eq!(
         types,
-        [("Addressable", unknown), ("IngressReady", unknown), ("Ready", unknown)]
+        [
+            ("Addressable", unknown),
+            ("IngressReady", unknown),
+            ("Ready", unknown)
+        ]
     );
 }
 
@@ -49,21 +56,31 @@ fn false_outweighs_unknown_and_brings_its_reason() {
     manager.mark_unknown("IngressReady", "Starting", "the ingress is starting");
     assert_eq!(
         summary(&conditions),
-        (ConditionStatus::False, "NoAddress", "the ingress has no address")
+        (
+            ConditionStatus::False,
+            "NoAddress",
+            "the ingress has no address"
+        )
     );
     let mut manager = SET.manage(&mut conditions, at(2));
     manager.mark_true("Addressable");
     assert_eq!(
         summary(&conditions),
-        (ConditionStatus::Unknown, "Starting", "the ingress is starting")
+        (
+            ConditionStatus::Unknown,
+            "Starting",
+            "the ingress is starting"
+        )
     );
 }
 
 #[test]
 fn the_latest_failure_is_told() {
     let mut conditions = Vec::new();
-    SET.manage(&mut conditions, at(1)).mark_false("IngressReady", "Old", "old");
-    SET.manage(&mut conditions, at(2)).mark_false("Addressable", "New", "new");
+    SET.manage(&mut conditions, at(1))
+        .mark_false("IngressReady", "Old", "old");
+    SET.manage(&mut conditions, at(2))
+        .mark_false("Addressable", "New", "new");
     SET.manage(&mut conditions, at(3)).mark_true("Elsewhere");
     assert_eq!(summary(&conditions).1, "New");
 }
@@ -71,20 +88,29 @@ fn the_latest_failure_is_told() {
 #[test]
 fn the_transition_time_moves_with_the_status_only() {
     let mut conditions = Vec::new();
-    SET.manage(&mut conditions, at(1)).mark_false("Addressable", "A", "a");
-    SET.manage(&mut conditions, at(2)).mark_false("Addressable", "B", "b");
+    SET.manage(&mut conditions, at(1))
+        .mark_false("Addressable", "A", "a");
+    SET.manage(&mut conditions, at(2))
+        .mark_false("Addressable", "B", "b");
     let condition = find(&conditions, "Addressable").unwrap();
-    assert_eq!((condition.last_transition_time, condition.reason.as_str()), (Some(at(1)), "B"));
+    assert_eq!(
+        (condition.last_transition_time, condition.reason.as_str()),
+        (Some(at(1)), "B")
+    );
     SET.manage(&mut conditions, at(3)).mark_true("Addressable");
     let condition = find(&conditions, "Addressable").unwrap();
     assert_eq!(condition.last_transition_time, Some(at(3)));
-    assert_eq!((condition.reason.as_str(), condition.message.as_str()), ("", ""));
+    assert_eq!(
+        (condition.reason.as_str(), condition.message.as_str()),
+        ("", "")
+    );
 }
 
 #[test]
 fn times_are_kept_to_the_second() {
     let mut conditions = Vec::new();
-    SET.manage(&mut conditions, "2026-01-02T03:04:05.678Z".parse().unwrap()).initialize();
+    SET.manage(&mut conditions, "2026-01-02T03:04:05.678Z".parse().unwrap())
+        .initialize();
     let json = serde_json::to_value(&conditions[0]).unwrap();
     assert_eq!(
         json,
@@ -102,7 +128,10 @@ fn an_informational_condition_never_makes_unready() {
     manager.mark_true("IngressReady");
     manager.mark_false("RetentionHeld", "BehindTrigger", "a Trigger is far behind");
     assert!(manager.is_happy());
-    assert_eq!(manager.get("RetentionHeld").unwrap().severity, SEVERITY_INFO);
+    assert_eq!(
+        manager.get("RetentionHeld").unwrap().severity,
+        SEVERITY_INFO
+    );
     assert!(!manager.clear("Addressable"));
     assert!(manager.clear("RetentionHeld"));
     assert!(manager.get("RetentionHeld").is_none());
@@ -111,10 +140,15 @@ fn an_informational_condition_never_makes_unready() {
 #[test]
 fn a_dependent_that_is_new_to_a_ready_object_starts_true() {
     let mut conditions = Vec::new();
-    ConditionSet::living(&["Addressable"]).manage(&mut conditions, at(1)).mark_true("Addressable");
+    ConditionSet::living(&["Addressable"])
+        .manage(&mut conditions, at(1))
+        .mark_true("Addressable");
     let mut manager = SET.manage(&mut conditions, at(2));
     manager.initialize();
-    assert_eq!(manager.get("IngressReady").unwrap().status, ConditionStatus::True);
+    assert_eq!(
+        manager.get("IngressReady").unwrap().status,
+        ConditionStatus::True
+    );
     assert!(manager.is_happy());
 }
 

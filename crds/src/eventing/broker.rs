@@ -63,7 +63,11 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "knative",
     category = "eventing",
     printcolumn(name = "URL", type_ = "string", json_path = ".status.address.url"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -155,11 +159,17 @@ impl Admit for Broker {
         let class = old
             .map(Self::class)
             .filter(|class| !class.is_empty())
-            .or_else(|| defaults.as_ref().and_then(|defaults| defaults.class(&namespace)))
+            .or_else(|| {
+                defaults
+                    .as_ref()
+                    .and_then(|defaults| defaults.class(&namespace))
+            })
             .unwrap_or(DEFAULT_CLASS);
         annotate_if_absent(&mut self.metadata, BROKER_CLASS, class);
         let config = match &defaults {
-            Some(defaults) => defaults.config(&namespace, self.class()).unwrap_or_default(),
+            Some(defaults) => defaults
+                .config(&namespace, self.class())
+                .unwrap_or_default(),
             None => config::BrokerConfig::of_delivery(built_in_delivery()),
         };
         if self.spec.config.is_none() {
@@ -199,7 +209,10 @@ impl Admit for Broker {
         if let Some(reference) = &self.spec.config {
             destination::check_reference(reference, "spec.config", errors);
             let namespace = namespace(&self.metadata);
-            let elsewhere = reference.namespace.as_deref().is_some_and(|n| n != namespace);
+            let elsewhere = reference
+                .namespace
+                .as_deref()
+                .is_some_and(|n| n != namespace);
             if elsewhere
                 && config::broker_defaults(context)
                     .is_ok_and(|defaults| defaults.is_some_and(|d| d.pins_config(namespace)))
@@ -211,7 +224,11 @@ impl Admit for Broker {
         }
         admission::delivery::check(self.spec.delivery.as_ref(), "spec.delivery", errors);
         if let Some(old) = old {
-            errors.immutable("spec.config", &json!(old.spec.config), &json!(self.spec.config));
+            errors.immutable(
+                "spec.config",
+                &json!(old.spec.config),
+                &json!(self.spec.config),
+            );
             if !old.class().is_empty() {
                 errors.immutable(&class_path, &json!(old.class()), &json!(self.class()));
             }

@@ -67,7 +67,11 @@ const ATTRIBUTE: &str =
 
 /// Reports what is wrong with `filter` at `path`.
 pub(crate) fn check(filter: &TriggerFilter, path: &str, errors: &mut Errors) {
-    check_attributes(filter.attributes.as_ref(), &join(path, "attributes"), errors);
+    check_attributes(
+        filter.attributes.as_ref(),
+        &join(path, "attributes"),
+        errors,
+    );
 }
 
 /// Reports what is wrong with the structure of `filters` at `path`.
@@ -100,13 +104,19 @@ fn check_element(filter: &SubscriptionsApiFilter, path: &str, errors: &mut Error
             format!("multiple dialects found, filters can have only one dialect set: {path}"),
         ),
     }
-    for (name, attributes) in
-        [("exact", &filter.exact), ("prefix", &filter.prefix), ("suffix", &filter.suffix)]
-    {
+    for (name, attributes) in [
+        ("exact", &filter.exact),
+        ("prefix", &filter.prefix),
+        ("suffix", &filter.suffix),
+    ] {
         check_attributes(attributes.as_ref(), &join(path, name), errors);
     }
     for (name, nested) in [("all", &filter.all), ("any", &filter.any)] {
-        check_all(nested.as_deref().unwrap_or_default(), &join(path, name), errors);
+        check_all(
+            nested.as_deref().unwrap_or_default(),
+            &join(path, name),
+            errors,
+        );
     }
     if let Some(nested) = &filter.not {
         check_element(nested, &join(path, "not"), errors);
@@ -116,7 +126,9 @@ fn check_element(filter: &SubscriptionsApiFilter, path: &str, errors: &mut Error
 fn check_attributes(attributes: Option<&StringMap>, path: &str, errors: &mut Errors) {
     for name in attributes.into_iter().flat_map(StringMap::keys) {
         let good = name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if !good {
             errors.invalid_key(path, name, ATTRIBUTE);
         }

@@ -56,8 +56,16 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "knative",
     category = "eventing",
     printcolumn(name = "Broker", type_ = "string", json_path = ".spec.broker"),
-    printcolumn(name = "Subscriber_URI", type_ = "string", json_path = ".status.subscriberUri"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Subscriber_URI",
+        type_ = "string",
+        json_path = ".status.subscriberUri"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -160,7 +168,9 @@ impl Trigger {
     }
 
     fn check_dependency(&self, errors: &mut Errors) {
-        let Some(text) = annotation(&self.metadata, DEPENDENCY) else { return };
+        let Some(text) = annotation(&self.metadata, DEPENDENCY) else {
+            return;
+        };
         let path = format!("metadata.annotations[{DEPENDENCY}]");
         let Ok(dependency) = serde_json::from_str::<ObjectReference>(text) else {
             let message = format!(
@@ -193,7 +203,9 @@ impl Trigger {
     }
 
     fn check_injection(&self, errors: &mut Errors) {
-        let Some(value) = annotation(&self.metadata, INJECTION) else { return };
+        let Some(value) = annotation(&self.metadata, INJECTION) else {
+            return;
+        };
         let path = format!("metadata.annotations[{INJECTION}]");
         if !["enabled", "disabled"].contains(&value) {
             let message = format!(
@@ -254,7 +266,11 @@ impl Admit for Trigger {
         if let Some(old) = old {
             let (old, new) = (&old.spec, &self.spec);
             errors.immutable("spec.broker", &json!(old.broker), &json!(new.broker));
-            errors.immutable("spec.brokerRef", &json!(old.broker_ref), &json!(new.broker_ref));
+            errors.immutable(
+                "spec.brokerRef",
+                &json!(old.broker_ref),
+                &json!(new.broker_ref),
+            );
         }
     }
 }

@@ -61,7 +61,11 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "messaging",
     category = "channel",
     printcolumn(name = "URL", type_ = "string", json_path = ".status.address.url"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -118,8 +122,10 @@ pub struct InMemoryChannelStatus {
 }
 
 impl CustomKind for InMemoryChannel {
-    const LABELS: &'static [(&'static str, &'static str)] =
-        &[("duck.knative.dev/addressable", "true"), (SUBSCRIBABLE, "true")];
+    const LABELS: &'static [(&'static str, &'static str)] = &[
+        ("duck.knative.dev/addressable", "true"),
+        (SUBSCRIBABLE, "true"),
+    ];
 }
 
 impl Admit for InMemoryChannel {

@@ -6,6 +6,4 @@ pub mod subscription;
 
 pub use channel::{Channel, ChannelSpec, ChannelStatus};
 pub use in_memory_channel::{InMemoryChannel, InMemoryChannelSpec, InMemoryChannelStatus};
-pub use subscription::{
-    PhysicalSubscription, Subscription, SubscriptionSpec, SubscriptionStatus,
-};
+pub use subscription::{PhysicalSubscription, Subscription, SubscriptionSpec, SubscriptionStatus};

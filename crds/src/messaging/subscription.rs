@@ -46,7 +46,11 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "all",
     category = "knative",
     category = "messaging",
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -123,7 +127,10 @@ pub struct PhysicalSubscription {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter_sink_uri: Option<String>,
     /// Certificates of authorities (PEM) for the dead letter sink.
-    #[serde(rename = "deadLetterSinkCACerts", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "deadLetterSinkCACerts",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub dead_letter_sink_ca_certs: Option<String>,
     /// The OIDC audience of the dead letter sink.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,7 +186,12 @@ impl Admit for Subscription {
     fn check(&self, old: Option<&Self>, context: &dyn AdmissionContext, errors: &mut Errors) {
         admission::metadata::check_annotations(&self.metadata, errors);
         self.check_channel(context, errors);
-        match self.spec.subscriber.as_ref().filter(|subscriber| !subscriber.is_empty()) {
+        match self
+            .spec
+            .subscriber
+            .as_ref()
+            .filter(|subscriber| !subscriber.is_empty())
+        {
             None => errors.missing_because(
                 "spec.subscriber",
                 "the Subscription must reference a subscriber",

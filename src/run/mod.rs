@@ -1,0 +1,5 @@
+//! Wiring: one function a role. No logic.
+
+pub mod control;
+pub mod data_dir;
+pub mod up;
