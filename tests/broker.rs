@@ -1,6 +1,8 @@
 //! From a POST to a delivery, over the listeners of the real binary: what arrives, at whom, how
 //! often, and what happens to what nobody takes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -5,6 +5,8 @@
 //! `HEDDLE_SEED` repeats a run's choices (its moments remain those of the machine), and
 //! `HEDDLE_ROUNDS` makes it longer.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::collections::{HashMap, HashSet};

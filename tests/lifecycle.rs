@@ -1,5 +1,7 @@
 //! Ends and beginnings of the process: restarts, signals, a full disk.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -8,6 +8,8 @@
 //!
 //! `HEDDLE_UPDATE=1` writes the answers anew. Nothing of the table may remain in the API.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::fmt::Write;
@@ -93,7 +95,11 @@ fn request(row: &Row) -> Option<(Method, String, String, String)> {
     let method: Method = words.next()?.parse().unwrap();
     let path = words.next()?.to_owned();
     let kind = words.next().unwrap_or("application/json").to_owned();
-    let body = if method == Method::GET { String::new() } else { json() };
+    let body = if method == Method::GET {
+        String::new()
+    } else {
+        json()
+    };
     Some((method, path, kind, body))
 }
 
@@ -136,10 +142,24 @@ async fn apply_answer(heddle: &Heddle, folder: &Path, manifest: &str) -> String 
 /// The names of all resources that rows could have made.
 async fn names(heddle: &Heddle) -> Vec<String> {
     let mut names = Vec::new();
-    for plural in ["brokers", "triggers", "channels", "inmemorychannels", "subscriptions"] {
-        let list = heddle.http.get(&heddle.resources(plural)).await.expect(200).json();
+    for plural in [
+        "brokers",
+        "triggers",
+        "channels",
+        "inmemorychannels",
+        "subscriptions",
+    ] {
+        let list = heddle
+            .http
+            .get(&heddle.resources(plural))
+            .await
+            .expect(200)
+            .json();
         for item in list["items"].as_array().unwrap() {
-            names.push(format!("{plural}/{}", item["metadata"]["name"].as_str().unwrap()));
+            names.push(format!(
+                "{plural}/{}",
+                item["metadata"]["name"].as_str().unwrap()
+            ));
         }
     }
     names

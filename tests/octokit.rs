@@ -6,6 +6,8 @@
 //! `HEDDLE_OCTOKIT_EXAMPLES`. Without it the same test runs over `tests/data/payloads`, a few
 //! payloads chosen to be hard.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::collections::HashMap;

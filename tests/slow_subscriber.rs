@@ -5,6 +5,8 @@
 //! The comparison is within the run, in events: when the lone one has finished, the other fast
 //! one has made nearly the same progress, while the slow one has hardly begun.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod support;
 
 use std::sync::Arc;
