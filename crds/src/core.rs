@@ -73,7 +73,10 @@ pub(crate) fn config_map_kind() -> ResourceKind {
         "description": "Configuration as texts by name.",
         "properties": {
             "data": strings,
-            "binaryData": strings,
+            "binaryData": {
+                "type": "object",
+                "additionalProperties": {"type": "string", "format": "byte"},
+            },
             "immutable": {"type": "boolean"},
         },
     });

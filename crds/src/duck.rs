@@ -322,3 +322,61 @@ pub struct ChannelTemplateSpec {
 
 /// Texts by name, as annotations are.
 pub type StringMap = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_in_json_are_those_of_knative() {
+        let destination = json!({
+            "ref": {"apiVersion": "v1", "kind": "Service", "name": "s", "namespace": "n"},
+            "uri": "/path", "CACerts": "pem", "audience": "a",
+        });
+        let subscriber = json!({
+            "uid": "u", "generation": 1, "name": "s", "namespace": "n", "subscriberUri": "http://s",
+            "subscriberCACerts": "pem", "subscriberAudience": "a", "replyUri": "http://r",
+            "replyCACerts": "pem", "replyAudience": "a", "auth": {"serviceAccountName": "sa"},
+            "delivery": {
+                "deadLetterSink": destination, "retry": 1, "timeout": "PT1S",
+                "backoffPolicy": "linear", "backoffDelay": "PT1S", "retryAfterMax": "PT1S",
+                "format": "json",
+            },
+        });
+        let typed: SubscriberSpec = serde_json::from_value(subscriber.clone()).unwrap();
+        assert_eq!(serde_json::to_value(typed).unwrap(), subscriber);
+        let status = json!({
+            "deadLetterSinkUri": "http://d", "deadLetterSinkCACerts": "pem",
+            "deadLetterSinkAudience": "a",
+        });
+        let typed: DeliveryStatus = serde_json::from_value(status.clone()).unwrap();
+        assert_eq!(serde_json::to_value(typed).unwrap(), status);
+    }
+
+    #[test]
+    fn delivery_options_are_read_where_they_are_valid() {
+        let delivery = |json| serde_json::from_value::<DeliverySpec>(json).unwrap();
+        let good = delivery(json!({
+            "timeout": "PT5S", "backoffPolicy": "exponential", "backoffDelay": "PT0.2S",
+            "retryAfterMax": "PT0S", "format": "binary",
+        }));
+        assert_eq!(good.timeout(), Some(Duration::from_secs(5)));
+        assert_eq!(good.backoff_policy(), Some(BackoffPolicy::Exponential));
+        assert_eq!(good.backoff_delay(), Some(Duration::from_millis(200)));
+        assert_eq!(good.retry_after_max(), Some(Duration::ZERO));
+        assert_eq!(good.format(), Some(DeliveryFormat::Binary));
+        let bad = delivery(json!({
+            "timeout": "PT0S", "backoffPolicy": "Linear", "backoffDelay": "1s",
+            "retryAfterMax": "-PT1S", "format": "xml",
+        }));
+        assert_eq!(
+            (bad.timeout(), bad.backoff_policy(), bad.backoff_delay()),
+            (None, None, None)
+        );
+        assert_eq!((bad.retry_after_max(), bad.format()), (None, None));
+    }
+}

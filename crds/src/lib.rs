@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod annotations;
+pub mod api;
 pub mod conditions;
 pub mod core;
 pub mod duck;
@@ -17,6 +18,7 @@ pub mod queue;
 pub mod resource;
 mod schema;
 pub mod world;
+pub mod writer;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 

@@ -5,6 +5,9 @@
 //! drop what it does not name, then report everything that has a wrong type. Running the same
 //! functions in the embedded API and in the webhook makes both answer alike.
 
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::admission::{Errors, join, shown};
@@ -24,8 +27,8 @@ pub(crate) fn metadata() -> Value {
             "uid": {"type": "string"},
             "resourceVersion": {"type": "string"},
             "generation": {"type": "integer", "format": "int64"},
-            "creationTimestamp": {"type": "string"},
-            "deletionTimestamp": {"type": "string"},
+            "creationTimestamp": {"type": "string", "format": "date-time"},
+            "deletionTimestamp": {"type": "string", "format": "date-time"},
             "labels": strings,
             "annotations": strings,
             "finalizers": {"type": "array", "items": {"type": "string"}},
@@ -159,6 +162,11 @@ pub(crate) fn check(value: &Value, schema: &Value, path: &str, errors: &mut Erro
             &format!("must be an integer of type {format}, got {number}"),
         );
     }
+    if value.is_string()
+        && let Some(expected) = broken_text(value, schema)
+    {
+        errors.wrong_type(path, &format!("must be {expected}, got {}", kind_of(value)));
+    }
     if let Some(choices) = schema.get("enum").and_then(Value::as_array)
         && !choices.contains(value)
     {
@@ -225,6 +233,15 @@ fn in_format(number: &serde_json::Number, schema: &Value) -> bool {
     ) {
         (Some(number), Some("int32")) => i32::try_from(number).is_ok(),
         (number, _) => number.is_some(),
+    }
+}
+
+/// What a text should have been by the format that the schema gives.
+fn broken_text(text: &Value, schema: &Value) -> Option<&'static str> {
+    match schema.get("format").and_then(Value::as_str)? {
+        "date-time" if Time::deserialize(text).is_err() => Some("a time like 2026-01-31T12:00:00Z"),
+        "byte" if ByteString::deserialize(text).is_err() => Some("base64"),
+        _ => None,
     }
 }
 

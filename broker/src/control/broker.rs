@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
 
-use super::{Facts, Step, StoreKind, log_name, log_prefix, to_value};
+use super::{Facts, Step, StoreKind, log_name, log_prefix, status_write};
 use crate::directory::EntryKind;
 use crate::log::{LogStats, Retention};
 
@@ -88,10 +88,8 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         Err(_) => steps.push(withdraw),
     }
     let status = status(world, facts, broker, &log, store.err(), now);
-    steps.push(Step::Status {
-        key: key.clone(),
-        status: to_value(&status),
-    });
+    let write = status_write(key, &**broker, broker.status.as_ref(), &status, &[]);
+    steps.extend(write.map(Step::Write));
     steps
 }
 

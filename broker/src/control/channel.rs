@@ -5,16 +5,17 @@
 
 use heddle_crds::duck::{Addressable, DeliveryStatus, KReference};
 use heddle_crds::messaging::channel as types;
-use heddle_crds::messaging::{Channel, ChannelStatus};
+use heddle_crds::messaging::{Channel, ChannelStatus, InMemoryChannel};
 use heddle_crds::queue::Key;
 use heddle_crds::world::World;
+use heddle_crds::writer::{Write, resource_of, status_patch};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::{Step, to_value};
+use super::{Step, status_write};
 
 const API_VERSION: &str = "messaging.knative.dev/v1";
 const BEHIND: &str = "InMemoryChannel";
@@ -30,7 +31,8 @@ pub(super) fn plan(world: &World, key: &Key, now: Timestamp) -> Vec<Step> {
     let mut steps = Vec::new();
     let supported = template.kind == BEHIND && template.api_version == API_VERSION;
     if supported {
-        steps.push(Step::Apply(Box::new(behind(channel))));
+        let existing = world.in_memory_channels.get(&key.namespace, &key.name);
+        steps.extend(shape(channel, existing.map(AsRef::as_ref)).map(Step::Write));
     }
     let refused = (!supported).then(|| {
         format!(
@@ -39,21 +41,27 @@ pub(super) fn plan(world: &World, key: &Key, now: Timestamp) -> Vec<Step> {
         )
     });
     let status = status(world, channel, refused, now);
-    steps.push(Step::Status {
-        key: key.clone(),
-        status: to_value(&status),
-    });
+    let write = status_write(key, &**channel, channel.status.as_ref(), &status, &[]);
+    steps.extend(write.map(Step::Write));
     steps
 }
 
-fn behind(channel: &Channel) -> DynamicObject {
-    let resource = ApiResource {
-        group: "messaging.knative.dev".to_owned(),
-        version: "v1".to_owned(),
-        api_version: API_VERSION.to_owned(),
-        kind: BEHIND.to_owned(),
-        plural: "inmemorychannels".to_owned(),
+/// What makes the channel behind this one what it should be.
+fn shape(channel: &Channel, existing: Option<&InMemoryChannel>) -> Option<Write> {
+    let Some(existing) = existing else {
+        return Some(Write::Create(BEHIND, Box::new(behind(channel))));
     };
+    let patch = status_patch(
+        Some(&json!({ "delivery": existing.spec.delivery })),
+        &json!({ "delivery": channel.spec.delivery }),
+        &[],
+    )?;
+    let key = Key::new(BEHIND, &existing.namespace().unwrap_or_default(), &existing.name_any());
+    Some(Write::Spec(key, existing.resource_version(), patch))
+}
+
+fn behind(channel: &Channel) -> DynamicObject {
+    let resource = resource_of(BEHIND);
     let mut object = DynamicObject::new(&channel.name_any(), &resource)
         .within(&channel.namespace().unwrap_or_default());
     object.metadata.owner_references = Some(vec![OwnerReference {
@@ -67,7 +75,7 @@ fn behind(channel: &Channel) -> DynamicObject {
     let template = channel.spec.channel_template.clone().unwrap_or_default();
     let mut spec = serde_json::Map::from(template.spec.unwrap_or_default());
     if let Some(delivery) = &channel.spec.delivery {
-        spec.insert("delivery".to_owned(), to_value(delivery));
+        spec.insert("delivery".to_owned(), json!(delivery));
     }
     object.data = json!({ "spec": spec });
     object

@@ -12,7 +12,7 @@ use heddle_crds::world::World;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{Facts, Step, StoreKind, broker, log_name, log_prefix, to_value};
+use super::{Facts, Step, StoreKind, broker, log_name, log_prefix, status_write};
 use crate::directory::EntryKind;
 
 /// The name of the channel's log.
@@ -65,14 +65,8 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         });
     }
     let status = status(world, facts, channel, &log, now);
-    let mut status = to_value(&status);
-    if let Some(fields) = status.as_object_mut() {
-        fields.remove("subscribers");
-    }
-    steps.push(Step::Status {
-        key: key.clone(),
-        status,
-    });
+    let write = status_write(key, &**channel, channel.status.as_ref(), &status, &["subscribers"]);
+    steps.extend(write.map(Step::Write));
     steps
 }
 

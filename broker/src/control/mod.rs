@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 
 use heddle_crds::queue::Key;
 use heddle_crds::world::World;
+use heddle_crds::writer::{Write, status_patch};
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::directory::EntryKind;
 use crate::log::{LogStats, Retention};
@@ -81,15 +81,22 @@ pub enum Step {
         /// The name of the object.
         name: String,
     },
-    /// Create an object, or bring its spec to this.
-    Apply(Box<kube::api::DynamicObject>),
-    /// Say what was found out.
-    Status {
-        /// About which object.
-        key: Key,
-        /// The whole status.
-        status: Value,
-    },
+    /// Write an object or a status.
+    Write(Write),
+}
+
+/// The write that turns an object's status into `desired`, where something differs. The fields in
+/// `leave` are somebody else's.
+#[must_use]
+pub fn status_write<K: kube::Resource, S: serde::Serialize>(
+    key: &Key,
+    object: &K,
+    current: Option<&S>,
+    desired: &S,
+    leave: &[&str],
+) -> Option<Write> {
+    let patch = status_patch(current, desired, leave)?;
+    Some(Write::Status(key.clone(), object.meta().resource_version.clone(), patch))
 }
 
 /// What to do about one key.
@@ -113,9 +120,4 @@ pub fn log_name(kind: &str, namespace: &str, name: &str, uid: &str) -> String {
 #[must_use]
 pub fn log_prefix(kind: &str, namespace: &str, name: &str) -> String {
     format!("{kind}/{namespace}/{name}/")
-}
-
-/// A status as JSON; plain types do not fail to serialise.
-pub(crate) fn to_value<T: serde::Serialize>(status: &T) -> Value {
-    serde_json::to_value(status).unwrap_or_default()
 }

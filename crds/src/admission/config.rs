@@ -154,16 +154,13 @@ fn parse<T: DeserializeOwned>(
     data: &BTreeMap<String, String>,
     key: &str,
 ) -> Result<Option<T>, String> {
-    match data.get(key).map(String::as_str).map(str::trim) {
-        None | Some("") => Ok(None),
+    match data.get(key).filter(|text| !text.trim().is_empty()) {
+        None => Ok(None),
         Some(text) => serde_saphyr::from_str(text).map(Some).map_err(|error| {
             // The parser draws a picture over several lines; its first says what is wrong.
-            error
-                .to_string()
-                .lines()
-                .next()
-                .unwrap_or("not YAML")
-                .to_owned()
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or("not YAML");
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
         }),
     }
 }

@@ -100,7 +100,9 @@ fn check_absolute(uri: &str, path: &str, errors: &mut Errors) {
         );
         return;
     }
-    if check_characters(uri, path, errors) && uri.parse::<http::Uri>().is_err() {
+    if check_characters(uri, path, errors)
+        && (uri.parse::<http::Uri>().is_err() || !has_good_port(authority))
+    {
         errors.invalid(
             path,
             uri,
@@ -111,13 +113,25 @@ fn check_absolute(uri: &str, path: &str, errors: &mut Errors) {
 
 /// The host of an authority, without user information and port.
 fn host(authority: &str) -> &str {
-    let host = authority
+    split_port(authority).0
+}
+
+/// Whether the authority has no port, or one from 0 to 65535.
+fn has_good_port(authority: &str) -> bool {
+    let digits = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    split_port(authority)
+        .1
+        .is_none_or(|port| port.is_empty() || digits(port) && port.parse::<u16>().is_ok())
+}
+
+/// The host and the port of an authority. An IPv6 address stands in brackets.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let rest = authority
         .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    if host.starts_with('[') {
-        host
-    } else {
-        host.split(':').next().unwrap_or_default()
+        .map_or(authority, |(_, rest)| rest);
+    match rest.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (rest, None),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::resource::FieldError;
 pub(crate) const MAX_ERRORS: usize = 100;
 /// The most characters of a value that are repeated in a message.
 const MAX_SHOWN: usize = 128;
+/// The most characters of a message that comes from a parser.
+const MAX_MESSAGE: usize = 512;
 
 /// A field of an object at a path.
 pub(crate) fn join(path: &str, field: &str) -> String {
@@ -27,7 +29,11 @@ pub(crate) fn shown(value: &Value) -> String {
 }
 
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_SHOWN) {
+    cut_to(text, MAX_SHOWN)
+}
+
+fn cut_to(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
@@ -81,7 +87,9 @@ impl Errors {
 
     pub(crate) fn invalid(&mut self, path: &str, value: impl std::fmt::Display, detail: &str) {
         let value = cut(&value.to_string());
-        let message = format!("invalid value: {value}: {path}: {detail}");
+        // A fault of the whole object has no path.
+        let separator = if path.is_empty() { "" } else { ": " };
+        let message = format!("invalid value: {value}: {path}{separator}{detail}");
         self.push("FieldValueInvalid", path, message);
     }
 
@@ -111,7 +119,7 @@ impl Errors {
     }
 
     pub(crate) fn wrong_type(&mut self, path: &str, message: &str) {
-        self.push("FieldValueTypeInvalid", path, cut(message));
+        self.push("FieldValueTypeInvalid", path, cut_to(message, MAX_MESSAGE));
     }
 
     /// Reports a field that may not change and did.

@@ -62,28 +62,11 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "all",
     category = "knative",
     category = "eventing",
-    printcolumn(name = "URL", type_ = "string", json_path = ".status.address.url"),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    ),
-    printcolumn(
-        name = "Class",
-        type_ = "string",
-        priority = 1,
-        json_path = r".metadata.annotations.eventing\.knative\.dev/broker\.class"
-    )
+    printcolumn = r#"{"name": "URL", "type": "string", "jsonPath": ".status.address.url"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name": "Class", "type": "string", "priority": 1, "jsonPath": ".metadata.annotations.eventing\\.knative\\.dev/broker\\.class"}"#
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerSpec {

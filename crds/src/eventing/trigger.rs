@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::filter::{self, SubscriptionsApiFilter, TriggerFilter};
-use crate::admission::{self, Admit, Errors, annotation, config, destination, namespace};
+use crate::admission::{self, Admit, Errors, NameRule, annotation, config, destination, namespace};
 use crate::annotations::{BROKER_LABEL, DEPENDENCY, INJECTION};
 use crate::conditions::{Condition, ConditionSet};
 use crate::duck::{AuthStatus, DeliverySpec, DeliveryStatus, Destination, KReference, StringMap};
 use crate::kind::CustomKind;
 use crate::resource::{AdmissionContext, FieldError};
+
+/// The most characters of a Broker's name that has Triggers, which carry it in a label.
+const MAX_BROKER_NAME: usize = 63;
 
 /// The Broker is ready.
 pub const BROKER_READY: &str = "BrokerReady";
@@ -55,27 +58,11 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     category = "all",
     category = "knative",
     category = "eventing",
-    printcolumn(name = "Broker", type_ = "string", json_path = ".spec.broker"),
-    printcolumn(
-        name = "Subscriber_URI",
-        type_ = "string",
-        json_path = ".status.subscriberUri"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    )
+    printcolumn = r#"{"name": "Broker", "type": "string", "jsonPath": ".spec.broker"}"#,
+    printcolumn = r#"{"name": "Subscriber_URI", "type": "string", "jsonPath": ".status.subscriberUri"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].reason"}"#
 )]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
@@ -147,9 +134,12 @@ impl Trigger {
         let Some(reference) = &self.spec.broker_ref else {
             if self.spec.broker.is_empty() {
                 errors.missing("spec.broker");
-            } else if !admission::NameRule::Subdomain.allows(&self.spec.broker) {
-                let expected = admission::NameRule::Subdomain.expectation();
+            } else if !NameRule::Subdomain.allows(&self.spec.broker) {
+                let expected = NameRule::Subdomain.expectation();
                 errors.invalid("spec.broker", &self.spec.broker, expected);
+            } else if self.spec.broker.len() > MAX_BROKER_NAME {
+                let detail = "expected at most 63 characters, as the name is a label's value too";
+                errors.invalid("spec.broker", &self.spec.broker, detail);
             }
             return;
         };
@@ -236,7 +226,9 @@ impl Admit for Trigger {
     ) -> Result<(), FieldError> {
         let namespace = namespace(&self.metadata).to_owned();
         self.spec.filter.get_or_insert_default();
-        if !self.spec.broker.is_empty() {
+        // A name that cannot be a label's value is reported where it was written.
+        let broker = &self.spec.broker;
+        if NameRule::Subdomain.allows(broker) && broker.len() <= MAX_BROKER_NAME {
             let labels = self.metadata.labels.get_or_insert_default();
             labels.insert(BROKER_LABEL.to_owned(), self.spec.broker.clone());
         }

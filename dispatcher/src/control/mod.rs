@@ -23,8 +23,8 @@ use heddle_broker::control::StoreKind;
 use heddle_broker::filter::Filter;
 use heddle_crds::queue::Key;
 use heddle_crds::world::World;
+use heddle_crds::writer::Write;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::config::{ConsumerId, DeliveryPolicy, Order, Start, Target};
 
@@ -93,22 +93,8 @@ pub enum Step {
     Consume(Box<Wanted>),
     /// Stop a consumer, because its resource is gone.
     Stop(ConsumerId),
-    /// Create an object, or bring its spec to this.
-    Apply(Box<kube::api::DynamicObject>),
-    /// Bring a channel's `spec.subscribers` to this.
-    Subscribers {
-        /// The channel.
-        key: Key,
-        /// All of its subscribers.
-        subscribers: Value,
-    },
-    /// Say what was found out: fields of the status, which replace those of the same name.
-    Status {
-        /// About which object.
-        key: Key,
-        /// The fields.
-        status: Value,
-    },
+    /// Write an object, a spec or a status.
+    Write(Write),
 }
 
 /// What to do about one key.

@@ -9,6 +9,7 @@ use heddle_crds::duck::{SubscriberSpec, SubscriberStatus};
 use heddle_crds::messaging::{InMemoryChannel, Subscription};
 use heddle_crds::queue::Key;
 use heddle_crds::world::{Resolved, World};
+use heddle_crds::writer::Write;
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -49,15 +50,14 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key) -> Vec<Step> {
     entries.sort_by(|a, b| a.uid.cmp(&b.uid));
     statuses.sort_by(|a, b| a.uid.cmp(&b.uid));
     if channel.spec.subscribers != entries {
-        steps.push(Step::Subscribers {
-            key: key.clone(),
-            subscribers: json!(entries),
-        });
+        let patch = json!({ "subscribers": entries });
+        steps.push(Step::Write(Write::Spec(key.clone(), channel.resource_version(), patch)));
     }
-    steps.push(Step::Status {
-        key: key.clone(),
-        status: json!({ "subscribers": statuses }),
-    });
+    let current = channel.status.as_ref().map(|status| &status.subscribers);
+    if current.map_or(!statuses.is_empty(), |current| *current != statuses) {
+        let patch = json!({ "subscribers": statuses });
+        steps.push(Step::Write(Write::Status(key.clone(), channel.resource_version(), patch)));
+    }
     steps
 }
 

@@ -4,6 +4,7 @@
 //! does the work; [`super::subscribers`] gathers the entries of all Subscriptions of a channel. This
 //! plan reports.
 
+use heddle_broker::control::status_write;
 use heddle_crds::conditions;
 use heddle_crds::duck::SubscriberSpec;
 use heddle_crds::messaging::subscription as types;
@@ -212,11 +213,8 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         "",
     );
     status.conditions = conditions;
-    let status = serde_json::to_value(&status).unwrap_or_default();
-    vec![Step::Status {
-        key: key.clone(),
-        status,
-    }]
+    let write = status_write(key, &**subscription, subscription.status.as_ref(), &status, &[]);
+    write.map(Step::Write).into_iter().collect()
 }
 
 fn physical(to: &Destinations) -> PhysicalSubscription {

@@ -3,7 +3,7 @@
 //! A Trigger that cannot deliver yet (its subscriber has no address, its filter is not understood)
 //! gets a consumer all the same, without a subscriber: from its first moment on, events wait for it.
 
-use heddle_broker::control::{StoreKind, broker as brokers};
+use heddle_broker::control::{StoreKind, broker as brokers, status_write};
 use heddle_broker::filter::{AttributesFilter, Filter};
 use heddle_crds::annotations::{BROKER_CLASS, DEPENDENCY, INJECTION};
 use heddle_crds::conditions::{self, ConditionManager, ConditionStatus};
@@ -12,10 +12,11 @@ use heddle_crds::eventing::trigger as types;
 use heddle_crds::eventing::{Broker, Trigger, TriggerStatus};
 use heddle_crds::queue::Key;
 use heddle_crds::world::{Resolved, World};
+use heddle_crds::writer::{Write, resource_of};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::DynamicObject;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -41,7 +42,8 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         .get(broker_namespace, broker_name)
         .filter(|broker| brokers::is_ours(broker));
     if broker.is_none() && wants_injection(trigger) {
-        steps.push(Step::Apply(Box::new(injected(&key.namespace))));
+        let object = Box::new(injected(&key.namespace));
+        steps.push(Step::Write(Write::Create("Broker", object)));
     }
     let found = look(world, facts, trigger, broker.map(AsRef::as_ref));
     let log = broker.and_then(|broker| log_of(world, facts, broker));
@@ -54,11 +56,8 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         steps.push(Step::Consume(Box::new(wanted)));
     }
     let status = status(facts, trigger, broker.map(AsRef::as_ref), &id, &found, now);
-    let status = serde_json::to_value(&status).unwrap_or_default();
-    steps.push(Step::Status {
-        key: key.clone(),
-        status,
-    });
+    let write = status_write(key, &**trigger, trigger.status.as_ref(), &status, &[]);
+    steps.extend(write.map(Step::Write));
     steps
 }
 
@@ -385,14 +384,7 @@ fn wants_injection(trigger: &Trigger) -> bool {
 
 /// The Broker that `eventing.knative.dev/injection: enabled` asks for.
 fn injected(namespace: &str) -> DynamicObject {
-    let resource = ApiResource {
-        group: "eventing.knative.dev".to_owned(),
-        version: "v1".to_owned(),
-        api_version: "eventing.knative.dev/v1".to_owned(),
-        kind: "Broker".to_owned(),
-        plural: "brokers".to_owned(),
-    };
-    let mut object = DynamicObject::new("default", &resource).within(namespace);
+    let mut object = DynamicObject::new("default", &resource_of("Broker")).within(namespace);
     object.metadata.labels = Some(
         [(
             "eventing.knative.dev/injected".to_owned(),

@@ -1,0 +1,13 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+mod bad;
+mod calls;
+mod durable;
+mod model;
+pub(crate) mod support;
+mod watching;

@@ -1,0 +1,125 @@
+//! `heddle up`: everything in one process, on one machine.
+//!
+//! The order matters: ports are bound first, so that a taken one fails before anything is touched; the
+//! log is recovered before anything can append to it; consumers are there before the ingress
+//! answers; and only when all of that is so does the process say that it is ready.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use heddle_broker::clock::{Clock, SystemClock};
+use heddle_broker::directory::{Directory, SharedDirectory};
+use heddle_broker::ingress::{Ingress, IngressOptions};
+use heddle_broker::log::memory::{MemoryOptions, MemoryStore};
+use heddle_broker::log::segment::{SegmentOptions, SegmentStore};
+use heddle_broker::log::{Health, LogStore};
+use heddle_crds::api::ApiServer;
+use heddle_dispatcher::{Dispatcher, DispatcherOptions};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::banner;
+use super::control::{self, Controllers};
+use super::data_dir::{DataDir, Endpoints};
+use super::first_steps;
+use crate::admin::{self, Admin, Check, Readiness};
+use crate::cli::UpArgs;
+use crate::cli::manifest;
+use crate::shutdown::Shutdown;
+use crate::telemetry::LogLevel;
+
+/// Runs until it is told to stop. The answer is the process's exit code.
+pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
+    let started = tokio::time::Instant::now();
+    let UpArgs { filename, data, listen, api, admin, max_event_bytes, log: _, log_format: _ } = args;
+    let manifests = manifest::load(&filename)?;
+    let listeners = Listeners::bind(listen, api, admin).await?;
+    let data_dir = DataDir::create(&data)?;
+    data_dir.remove_endpoints();
+    let first_start = !data_dir.api().exists();
+    let shutdown = Shutdown::default();
+    let parts = Parts::open(&data_dir, &listeners.endpoints, &shutdown)?;
+    let client = parts.api.client();
+    let endpoints = listeners.endpoints.clone();
+    let synced = parts.start(listeners, max_event_bytes, log_level, &shutdown);
+    let ready = async {
+        if first_start {
+            first_steps::create_default_broker(&client).await?;
+        }
+        control::wait_until_synced(synced).await?;
+        first_steps::apply(&client, &manifests.resources).await?;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        done = ready => done?,
+        () = shutdown.graceful.cancelled() => {}
+    }
+    if !shutdown.graceful.is_cancelled() {
+        data_dir.write_endpoints(&endpoints)?;
+        banner::print(&endpoints, data_dir.root(), started.elapsed())?;
+        let sent = first_steps::send(&endpoints.ingress, manifests.events);
+        shutdown.tracker.spawn(async move {
+            if let Err(error) = sent.await {
+                tracing::warn!(%error, "an event of the manifests could not be sent");
+            }
+        });
+    }
+    let finished = shutdown.run().await?;
+    data_dir.remove_endpoints();
+    parts.close();
+    Ok(if finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The bound ports.
+struct Listeners {
+    ingress: TcpListener,
+    api: TcpListener,
+    admin: TcpListener,
+    endpoints: Endpoints,
+}
+
+impl Listeners {
+    async fn bind(
+        ingress: std::net::SocketAddr,
+        api: std::net::SocketAddr,
+        admin: std::net::SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let bind = |address: std::net::SocketAddr, flag: &'static str| async move {
+            TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen on {address}; is another heddle running? Choose another address with {flag}")
+            })
+        };
+        let ingress = bind(ingress, "--listen").await?;
+        let api = bind(api, "--api").await?;
+        let admin = bind(admin, "--admin").await?;
+        let url = |listener: &TcpListener| {
+            listener.local_addr().map(|address| format!("http://{address}"))
+        };
+        let endpoints = Endpoints {
+            pid: std::process::id(),
+            ingress: url(&ingress)?,
+            api: url(&api)?,
+            admin: url(&admin)?,
+        };
+        Ok(Self { ingress, api, admin, endpoints })
+    }
+}
+
+/// Everything that holds state.
+#[derive(Clone)]
+struct Parts {
+    clock: Arc<dyn Clock>,
+    registry: Arc<Mutex<Registry>>,
+    segments: Arc<SegmentStore>,
+    memory: Arc<MemoryStore>,
+    api: Arc<ApiServer>,
+    dispatcher: Arc<Dispatcher>,
+    directory: SharedDirectory,
+    ingress_url: String,
+    state: sled::Db,
+}
