@@ -9,4 +9,5 @@ pub mod control;
 pub mod directory;
 pub mod event;
 pub mod filter;
+pub mod ingress;
 pub mod log;

@@ -123,3 +123,54 @@ struct Parts {
     ingress_url: String,
     state: sled::Db,
 }
+
+impl Parts {
+    /// Opens everything that is on disk. Blocks for as long as recovery takes.
+    fn open(data: &DataDir, endpoints: &Endpoints, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut registry = Registry::default();
+        let segments = SegmentStore::open(
+            &data.log(),
+            SegmentOptions { clock: Arc::clone(&clock), ..SegmentOptions::default() },
+        )?;
+        let memory = Arc::new(MemoryStore::new(MemoryOptions {
+            clock: Arc::clone(&clock),
+            ..MemoryOptions::default()
+        }));
+        let state = sled::Config::new()
+            .path(data.state())
+            .cache_capacity(STATE_CACHE)
+            .flush_every_ms(None)
+            .open()
+            .with_context(|| format!("{} cannot be opened", data.state().display()))?;
+        let now = {
+            let clock = Arc::clone(&clock);
+            Arc::new(move || clock.now())
+        };
+        let api = ApiServer::open(&data.api(), heddle_crds::kinds(), now)?;
+        let dispatcher = Dispatcher::open(
+            DispatcherOptions {
+                state: state.clone(),
+                dead_letters: Arc::clone(&segments) as Arc<dyn LogStore>,
+                locals: handlers::all(),
+                clock: Arc::clone(&clock),
+                tracker: shutdown.tracker.clone(),
+                stop: shutdown.graceful.clone(),
+                force: shutdown.force.clone(),
+                ..DispatcherOptions::default()
+            },
+            &mut registry,
+        )?;
+        Ok(Self {
+            clock,
+            registry: Arc::new(Mutex::new(registry)),
+            segments,
+            memory,
+            api,
+            dispatcher,
+            directory: Arc::new(ArcSwap::from_pointee(Directory::default())),
+            ingress_url: endpoints.ingress.clone(),
+            state,
+        })
+    }
+}

@@ -8,6 +8,7 @@
 //! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
 //! * [`apply`]: the executor.
 
+pub mod apply;
 pub mod broker;
 pub mod channel;
 pub mod in_memory_channel;
@@ -18,6 +19,8 @@ use heddle_crds::queue::Key;
 use heddle_crds::world::World;
 use heddle_crds::writer::{Write, status_patch};
 use jiff::Timestamp;
+
+pub use apply::{Control, OpenLogs};
 
 use crate::directory::EntryKind;
 use crate::log::{LogStats, Retention};

@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heddle_broker::control::StoreKind;
+use heddle_broker::control::{OpenLogs, StoreKind};
 use heddle_broker::filter::Filter;
 use heddle_crds::queue::Key;
 use heddle_crds::world::World;
@@ -83,7 +83,7 @@ pub struct Facts {
     /// The consumers that run, so that a status says what is, not what should be.
     pub running: BTreeSet<ConsumerId>,
     /// The logs that are open.
-    pub logs: BTreeSet<String>,
+    pub logs: OpenLogs,
 }
 
 /// One thing to do.
