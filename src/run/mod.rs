@@ -1,5 +1,8 @@
 //! Wiring: one function a role. No logic.
 
+mod banner;
 pub mod control;
-pub mod data_dir;
+mod data_dir;
+mod first_steps;
+mod handlers;
 pub mod up;
