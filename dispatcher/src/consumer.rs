@@ -172,7 +172,8 @@ impl Consumer {
 
     async fn wait(&mut self) -> Wake {
         let now = self.tools.clock.now();
-        let due = self.window.next_due().map(|due| until(due, now));
+        let due = if self.routes.is_held() { None } else { self.window.next_due() };
+        let due = due.map(|due| until(due, now));
         let sleep = match (due, self.paused) {
             (Some(due), true) => Some(due.min(PAUSE)),
             (None, true) => Some(PAUSE),
@@ -232,7 +233,7 @@ impl Consumer {
     }
 
     fn start(&mut self) {
-        if self.window.is_idle() {
+        if self.window.is_idle() || self.routes.is_held() {
             return;
         }
         let now = self.tools.clock.now();

@@ -2,7 +2,8 @@
 
 mod banner;
 pub mod control;
-mod data_dir;
+pub mod data_dir;
 mod first_steps;
 mod handlers;
+mod metrics;
 pub mod up;
