@@ -4,4 +4,5 @@
 //! serves them.
 
 pub mod api;
+pub mod kube;
 pub mod resource;

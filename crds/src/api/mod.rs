@@ -116,7 +116,7 @@ pub struct ApiServer {
 
 /// Bounds that tests set lower.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+pub(crate) struct Limits {
     watches: usize,
     history: HistoryLimits,
 }
@@ -263,4 +263,6 @@ impl tower::Service<Request<Body>> for ApiService {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) use self::patch::merge;
+#[cfg(test)]
+pub(crate) mod tests;
