@@ -15,11 +15,12 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::format::Format;
 use super::object::{Key, Object};
+use super::openapi::FieldValidation;
 use super::registry::KindId;
 use super::route::{Query, Route, route};
 use super::selector::Selector;
 use super::write::{self, Deleted, Patch, Preconditions};
-use super::{Inner, discovery, list, watch};
+use super::{Inner, discovery, list, openapi, watch};
 
 /// The body of an answer.
 pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -71,6 +72,8 @@ where
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     let fixed = match &route {
         Route::Version => Some(Ok(discovery::version())),
+        Route::OpenApi => Some(Ok(openapi::index(registry))),
+        Route::OpenApiOf(path) => Some(openapi::document(registry, path)),
         Route::CoreVersions => Some(Ok(discovery::core_versions())),
         Route::Groups => Some(Ok(discovery::groups(registry))),
         Route::Group(group) => Some(discovery::group(registry, group)),
@@ -270,6 +273,21 @@ impl Call<'_> {
         parse(body)
     }
 
+    /// Checks the fields against the schema, as the client wants it.
+    fn unknown_fields(&self, kind: KindId, value: &Value) -> Result<Vec<String>, ApiError> {
+        let wanted = self.query.get("fieldValidation");
+        let validation = FieldValidation::parse(wanted).ok_or_else(|| {
+            bad_options(
+                "fieldValidation",
+                &format!(
+                    "Unsupported value: {:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"",
+                    wanted.unwrap_or_default()
+                ),
+            )
+        })?;
+        validation.check(self.api.store.registry().kind(kind), value)
+    }
+
     /// The content type without its parameters.
     fn media(&self) -> &str {
         let value = text(self.headers, header::CONTENT_TYPE).unwrap_or_default();
@@ -288,6 +306,7 @@ impl Call<'_> {
             return Err(ApiError::method_not_allowed());
         }
         let value = self.json_body(&body)?;
+        let warnings = self.unknown_fields(kind, &value)?;
         let namespace = namespace.unwrap_or_default();
         let object = self
             .api
@@ -296,7 +315,10 @@ impl Call<'_> {
                 write::create(t, kind, &namespace, value)
             })
             .await?;
-        Ok(self.one(StatusCode::CREATED, kind, &object))
+        Ok(warned(
+            self.one(StatusCode::CREATED, kind, &object),
+            &warnings,
+        ))
     }
 
     async fn update(
@@ -329,6 +351,11 @@ impl Call<'_> {
             "application/json-patch+json" => Patch::Json(parse(&body)?),
             _ => return Err(ApiError::unsupported_media_type(PATCH_TYPES)),
         };
+        // A merge patch looks like the object, so its fields can be checked as they are.
+        let warnings = match &patch {
+            Patch::Merge(value) => self.unknown_fields(kind, value)?,
+            Patch::Json(_) => Vec::new(),
+        };
         let object = self
             .api
             .store
@@ -336,7 +363,7 @@ impl Call<'_> {
                 write::patch(t, kind, &key, status, patch)
             })
             .await?;
-        Ok(self.one(StatusCode::OK, kind, &object))
+        Ok(warned(self.one(StatusCode::OK, kind, &object), &warnings))
     }
 
     async fn delete(
@@ -436,6 +463,17 @@ impl Call<'_> {
         };
         Ok((preconditions, self.keep()? && !dry))
     }
+}
+
+/// Adds warnings as `kubectl` shows them.
+fn warned(mut response: Response<ResponseBody>, warnings: &[String]) -> Response<ResponseBody> {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
 }
 
 fn bad_options(field: &str, message: &str) -> ApiError {

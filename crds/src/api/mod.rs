@@ -23,6 +23,7 @@ mod list;
 mod metadata;
 mod names;
 mod object;
+mod openapi;
 mod patch;
 mod registry;
 mod route;

@@ -94,7 +94,10 @@ pub async fn apply(
     loop {
         attempts += 1;
         let outcome = match api.get_opt(&key.name).await? {
-            None => api.create(&PostParams::default(), &desired).await.map(Applied::Created),
+            None => api
+                .create(&PostParams::default(), &desired)
+                .await
+                .map(Applied::Created),
             Some(current) => {
                 check_owner(&current, resource, owner)?;
                 let now = serde_json::to_value(&current)?;
@@ -102,8 +105,9 @@ pub async fn apply(
                 if last == Some(&note) && covers(&now, &wanted) {
                     return Ok(Applied::Unchanged(current));
                 }
-                let last: Value =
-                    last.and_then(|l| serde_json::from_str(l).ok()).unwrap_or(Value::Null);
+                let last: Value = last
+                    .and_then(|l| serde_json::from_str(l).ok())
+                    .unwrap_or(Value::Null);
                 let mut patch = three_way(&last, &wanted);
                 patch["metadata"]["annotations"][LAST_APPLIED] = json!(note);
                 patch["metadata"]["resourceVersion"] = json!(current.resource_version());
@@ -129,12 +133,16 @@ pub async fn delete(
     key: &ObjectKey,
 ) -> Result<bool, ApplyError> {
     let api = api_of(client, resource, key);
-    let Some(current) = api.get_opt(&key.name).await? else { return Ok(false) };
+    let Some(current) = api.get_opt(&key.name).await? else {
+        return Ok(false);
+    };
     check_owner(&current, resource, owner)?;
     let mut params = DeleteParams::background();
     // Should another object have taken the name meanwhile, it is not deleted.
-    params.preconditions =
-        Some(kube::api::Preconditions { uid: current.uid(), resource_version: None });
+    params.preconditions = Some(kube::api::Preconditions {
+        uid: current.uid(),
+        resource_version: None,
+    });
     match api.delete(&key.name, &params).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
@@ -147,7 +155,11 @@ fn check_owner(
     resource: &ApiResource,
     owner: &OwnerReference,
 ) -> Result<(), ApplyError> {
-    if current.owner_references().iter().any(|o| o.uid == owner.uid) {
+    if current
+        .owner_references()
+        .iter()
+        .any(|o| o.uid == owner.uid)
+    {
         return Ok(());
     }
     let key = ObjectKey::of(current);

@@ -33,15 +33,14 @@ pub(crate) fn merge_patch(current: &Value, desired: &Value) -> Option<Value> {
 /// Whether everything that `desired` says is so in `current`, which may say more.
 pub(crate) fn covers(current: &Value, desired: &Value) -> bool {
     match (current, desired) {
-        (Value::Object(current), Value::Object(desired)) => desired.iter().all(|(key, value)| {
-            match current.get(key) {
+        (Value::Object(current), Value::Object(desired)) => {
+            desired.iter().all(|(key, value)| match current.get(key) {
                 Some(found) => covers(found, value),
                 None => value.is_null(),
-            }
-        }),
+            })
+        }
         (Value::Array(current), Value::Array(desired)) => {
-            current.len() == desired.len()
-                && current.iter().zip(desired).all(|(c, d)| covers(c, d))
+            current.len() == desired.len() && current.iter().zip(desired).all(|(c, d)| covers(c, d))
         }
         _ => current == desired,
     }

@@ -107,9 +107,15 @@ impl StatusWriter {
                     update = waiting.recv() => update,
                 };
                 let Some(update) = update else { return };
-                let outcome =
-                    if *leader.borrow() { write(&client, &update).await } else { Outcome::NotLeader };
-                let labels = Labels { kind: update.resource.kind, outcome };
+                let outcome = if *leader.borrow() {
+                    write(&client, &update).await
+                } else {
+                    Outcome::NotLeader
+                };
+                let labels = Labels {
+                    kind: update.resource.kind,
+                    outcome,
+                };
                 counted.get_or_create(&labels).inc();
             }
         });
@@ -124,13 +130,22 @@ impl StatusWriter {
     /// How many statuses of a kind came to this outcome.
     #[must_use]
     pub fn count(&self, kind: &str, outcome: Outcome) -> u64 {
-        let labels = Labels { kind: kind.to_owned(), outcome };
-        self.outcomes.get(&labels).map_or(0, |counter| counter.get())
+        let labels = Labels {
+            kind: kind.to_owned(),
+            outcome,
+        };
+        self.outcomes
+            .get(&labels)
+            .map_or(0, |counter| counter.get())
     }
 }
 
 /// The API for one object, in its namespace or in none.
-pub(crate) fn api_of(client: &Client, resource: &ApiResource, key: &ObjectKey) -> Api<DynamicObject> {
+pub(crate) fn api_of(
+    client: &Client,
+    resource: &ApiResource,
+    key: &ObjectKey,
+) -> Api<DynamicObject> {
     if key.namespace.is_empty() {
         Api::all_with(client.clone(), resource)
     } else {
@@ -171,16 +186,27 @@ async fn attempt(api: &Api<DynamicObject>, update: &Update) -> kube::Result<Outc
         return Ok(Outcome::Gone);
     }
     let empty = json!({});
-    let before = current.data.get("status").filter(|s| s.is_object()).unwrap_or(&empty);
+    let before = current
+        .data
+        .get("status")
+        .filter(|s| s.is_object())
+        .unwrap_or(&empty);
     let observed = |status: &Value| status["observedGeneration"].as_i64().unwrap_or(0);
     if observed(before) > observed(&update.status) {
         return Ok(Outcome::Stale);
     }
-    let Some(change) = merge_patch(before, &update.status) else { return Ok(Outcome::Unchanged) };
+    let Some(change) = merge_patch(before, &update.status) else {
+        return Ok(Outcome::Unchanged);
+    };
     let patch = json!({
         "metadata": {"resourceVersion": current.resource_version()},
         "status": change,
     });
-    api.patch_status(&update.key.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    api.patch_status(
+        &update.key.name,
+        &PatchParams::default(),
+        &Patch::Merge(patch),
+    )
+    .await?;
     Ok(Outcome::Written)
 }

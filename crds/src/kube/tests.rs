@@ -38,13 +38,20 @@ impl Bench {
     fn new() -> Self {
         let fixture = fixture();
         let client = fixture.api.client();
-        Self { fixture, client, tracker: TaskTracker::new(), token: CancellationToken::new() }
+        Self {
+            fixture,
+            client,
+            tracker: TaskTracker::new(),
+            token: CancellationToken::new(),
+        }
     }
 
     async fn end(self) {
         self.token.cancel();
         self.tracker.close();
-        tokio::time::timeout(Duration::from_secs(10), self.tracker.wait()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), self.tracker.wait())
+            .await
+            .unwrap();
     }
 }
 
@@ -53,9 +60,14 @@ async fn a_cache_follows_and_survives_what_it_cannot_decode() {
     let bench = Bench::new();
     let api = widgets(&bench.client);
     for (name, size) in [("a", 1), ("huge", 1_000)] {
-        api.create(&PostParams::default(), &widget(name, json!({"size": size}))).await.unwrap();
+        api.create(&PostParams::default(), &widget(name, json!({"size": size})))
+            .await
+            .unwrap();
     }
-    for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
+    for config in [
+        watcher::Config::default(),
+        watcher::Config::default().streaming_lists(),
+    ] {
         let cache: Cache<StrictWidget> = Cache::start(
             bench.client.clone(),
             &resource("Widget", "widgets"),
@@ -64,20 +76,41 @@ async fn a_cache_follows_and_survives_what_it_cannot_decode() {
             bench.token.clone(),
         );
         assert!(cache.readiness().ready().await);
-        let names = || cache.list().iter().map(|o| o.name_any()).collect::<Vec<_>>();
+        let names = || {
+            cache
+                .list()
+                .iter()
+                .map(|o| o.name_any())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(), ["a"]);
         let mut changes = cache.changes();
-        api.create(&PostParams::default(), &widget("b", json!({"size": 2}))).await.unwrap();
+        api.create(&PostParams::default(), &widget("b", json!({"size": 2})))
+            .await
+            .unwrap();
         changes.changed().await.unwrap();
         until("b is there", async || names() == ["a", "b"]).await;
         let size = |size: i64| Patch::Merge(json!({"spec": {"size": size}}));
-        api.patch("b", &PatchParams::default(), &size(5_000)).await.unwrap();
-        api.patch("huge", &PatchParams::default(), &size(3)).await.unwrap();
-        until("the corrected one is there", async || names() == ["a", "b", "huge"]).await;
-        assert_eq!(cache.get("default", "b").unwrap().spec.size, 2, "as last decoded");
+        api.patch("b", &PatchParams::default(), &size(5_000))
+            .await
+            .unwrap();
+        api.patch("huge", &PatchParams::default(), &size(3))
+            .await
+            .unwrap();
+        until("the corrected one is there", async || {
+            names() == ["a", "b", "huge"]
+        })
+        .await;
+        assert_eq!(
+            cache.get("default", "b").unwrap().spec.size,
+            2,
+            "as last decoded"
+        );
         api.delete("b", &Default::default()).await.unwrap();
         until("b is gone", async || names() == ["a", "huge"]).await;
-        api.patch("huge", &PatchParams::default(), &size(1_000)).await.unwrap();
+        api.patch("huge", &PatchParams::default(), &size(1_000))
+            .await
+            .unwrap();
     }
     bench.end().await;
 }
@@ -95,8 +128,10 @@ fn update(object: &DynamicObject, status: Value) -> Update {
 async fn statuses_are_compared_before_they_are_written() {
     let bench = Bench::new();
     let api = widgets(&bench.client);
-    let object =
-        api.create(&PostParams::default(), &widget("a", json!({"size": 1}))).await.unwrap();
+    let object = api
+        .create(&PostParams::default(), &widget("a", json!({"size": 1})))
+        .await
+        .unwrap();
     let (lead, leader) = tokio::sync::watch::channel(true);
     let mut registry = prometheus_client::registry::Registry::default();
     let writer = StatusWriter::start(
@@ -109,8 +144,10 @@ async fn statuses_are_compared_before_they_are_written() {
     let reach = async |outcome: Outcome, update: Update| {
         let before = writer.count("Widget", outcome);
         writer.write(update).await.unwrap();
-        until("the outcome is counted", async || writer.count("Widget", outcome) == before + 1)
-            .await;
+        until("the outcome is counted", async || {
+            writer.count("Widget", outcome) == before + 1
+        })
+        .await;
     };
     let first = json!({"observedGeneration": 1, "old": true, "list": [1]});
     reach(Outcome::Written, update(&object, first.clone())).await;
@@ -120,8 +157,16 @@ async fn statuses_are_compared_before_they_are_written() {
     assert_eq!(api.get("a").await.unwrap(), written);
     let second = json!({"observedGeneration": 2, "list": [1, 2]});
     reach(Outcome::Written, update(&object, second.clone())).await;
-    assert_eq!(api.get("a").await.unwrap().data["status"], second, "what is not wanted goes");
-    reach(Outcome::Stale, update(&object, json!({"observedGeneration": 1}))).await;
+    assert_eq!(
+        api.get("a").await.unwrap().data["status"],
+        second,
+        "what is not wanted goes"
+    );
+    reach(
+        Outcome::Stale,
+        update(&object, json!({"observedGeneration": 1})),
+    )
+    .await;
     let mut other = update(&object, json!({}));
     other.uid = "another".to_owned();
     reach(Outcome::Gone, other).await;
@@ -145,27 +190,52 @@ async fn children_are_created_changed_and_deleted_by_their_owner() {
     let bench = Bench::new();
     let (client, kind) = (&bench.client, resource("Widget", "widgets"));
     let api = widgets(client);
-    let parent = api.create(&PostParams::default(), &widget("p", json!({}))).await.unwrap();
+    let parent = api
+        .create(&PostParams::default(), &widget("p", json!({})))
+        .await
+        .unwrap();
     let owner = controller_of(&parent, &kind).unwrap();
     let child = |spec: Value| {
         let mut child = widget("c", spec);
         child.metadata.namespace = Some("default".to_owned());
         child
     };
-    let made = apply(client, &kind, &owner, child(json!({"extra": 1}))).await.unwrap();
+    let made = apply(client, &kind, &owner, child(json!({"extra": 1})))
+        .await
+        .unwrap();
     assert!(matches!(&made, Applied::Created(o) if o.data["spec"]["size"] == 1));
-    let same = apply(client, &kind, &owner, child(json!({"extra": 1}))).await.unwrap();
-    assert!(matches!(&same, Applied::Unchanged(_)), "a default is no difference");
+    let same = apply(client, &kind, &owner, child(json!({"extra": 1})))
+        .await
+        .unwrap();
+    assert!(
+        matches!(&same, Applied::Unchanged(_)),
+        "a default is no difference"
+    );
     // Somebody changes what we want: it is put right; what they add stays.
     let patch = Patch::Merge(json!({"spec": {"extra": 2, "theirs": true}}));
-    api.patch("c", &PatchParams::default(), &patch).await.unwrap();
-    let fixed = apply(client, &kind, &owner, child(json!({"extra": 1}))).await.unwrap();
+    api.patch("c", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let fixed = apply(client, &kind, &owner, child(json!({"extra": 1})))
+        .await
+        .unwrap();
     assert!(matches!(&fixed, Applied::Updated(_)));
-    assert_eq!(fixed.object().data["spec"], json!({"extra": 1, "size": 1, "theirs": true}));
-    let less = apply(client, &kind, &owner, child(json!({}))).await.unwrap();
-    assert_eq!(less.object().data["spec"], json!({"size": 1, "theirs": true}));
+    assert_eq!(
+        fixed.object().data["spec"],
+        json!({"extra": 1, "size": 1, "theirs": true})
+    );
+    let less = apply(client, &kind, &owner, child(json!({})))
+        .await
+        .unwrap();
+    assert_eq!(
+        less.object().data["spec"],
+        json!({"size": 1, "theirs": true})
+    );
 
-    bench.fixture.post(crate::api::tests::support::WIDGETS, &raw("foreign")).await;
+    bench
+        .fixture
+        .post(crate::api::tests::support::WIDGETS, &raw("foreign"))
+        .await;
     let mut foreign = child(json!({}));
     foreign.metadata.name = Some("foreign".to_owned());
     let refused = apply(client, &kind, &owner, foreign).await.unwrap_err();
@@ -191,17 +261,26 @@ async fn typed_kinds_of_kubernetes_are_watched_alike() {
     assert!(cache.readiness().ready().await);
     let api: Api<ConfigMap> = Api::default_namespaced(bench.client.clone());
     let map = ConfigMap {
-        metadata: ObjectMeta { name: Some("m".to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some("m".to_owned()),
+            ..ObjectMeta::default()
+        },
         data: Some([("k".to_owned(), "v".to_owned())].into()),
         ..ConfigMap::default()
     };
     api.create(&PostParams::default(), &map).await.unwrap();
-    until("the map is there", async || cache.get("default", "m").is_some()).await;
+    until("the map is there", async || {
+        cache.get("default", "m").is_some()
+    })
+    .await;
     bench.end().await;
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (0..9_i64).prop_map(Value::from)];
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        (0..9_i64).prop_map(Value::from)
+    ];
     leaf.prop_recursive(3, 20, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),

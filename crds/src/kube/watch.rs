@@ -37,7 +37,10 @@ impl ObjectKey {
     /// A key from its parts.
     #[must_use]
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of an object.
@@ -162,7 +165,10 @@ pub struct Cache<K> {
 
 impl<K> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), readiness: self.readiness.clone() }
+        Self {
+            shared: Arc::clone(&self.shared),
+            readiness: self.readiness.clone(),
+        }
     }
 }
 
@@ -176,7 +182,10 @@ struct Filler<K>(Arc<Shared<K>>);
 
 impl<K: Resource + Send + Sync> Index<K> for Filler<K> {
     fn apply(&mut self, object: K) {
-        self.0.objects.write().insert(ObjectKey::of(&object), Arc::new(object));
+        self.0
+            .objects
+            .write()
+            .insert(ObjectKey::of(&object), Arc::new(object));
         self.0.changes.send_modify(|n| *n += 1);
     }
 
@@ -186,7 +195,10 @@ impl<K: Resource + Send + Sync> Index<K> for Filler<K> {
     }
 
     fn reset(&mut self, objects: Vec<K>) {
-        let all = objects.into_iter().map(|o| (ObjectKey::of(&o), Arc::new(o))).collect();
+        let all = objects
+            .into_iter()
+            .map(|o| (ObjectKey::of(&o), Arc::new(o)))
+            .collect();
         *self.0.objects.write() = all;
         self.0.changes.send_modify(|n| *n += 1);
     }
@@ -219,7 +231,11 @@ impl<K> Cache<K> {
     /// One object. The namespace is empty for cluster-scoped kinds.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.shared.objects.read().get(&ObjectKey::new(namespace, name)).cloned()
+        self.shared
+            .objects
+            .read()
+            .get(&ObjectKey::new(namespace, name))
+            .cloned()
     }
 
     /// All objects, in the order of their keys.

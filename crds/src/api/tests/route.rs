@@ -15,18 +15,33 @@ fn paths_are_told_apart() {
         })
     };
     let all = |kind: usize, namespace: Option<&str>| {
-        Some(Route::Collection { kind: KindId(kind), namespace: namespace.map(str::to_owned) })
+        Some(Route::Collection {
+            kind: KindId(kind),
+            namespace: namespace.map(str::to_owned),
+        })
     };
     assert_eq!(find("/apis/test.heddle.dev/v1/widgets"), all(0, None));
-    assert_eq!(find("/apis/test.heddle.dev/v1/namespaces/x/widgets"), all(0, Some("x")));
+    assert_eq!(
+        find("/apis/test.heddle.dev/v1/namespaces/x/widgets"),
+        all(0, Some("x"))
+    );
     assert_eq!(
         find("/apis/test.heddle.dev/v1/namespaces/x/widgets/y/status"),
         object(0, "x", "y", true)
     );
-    assert_eq!(find("/apis/test.heddle.dev/v1/globes/g/status"), object(2, "", "g", true));
+    assert_eq!(
+        find("/apis/test.heddle.dev/v1/globes/g/status"),
+        object(2, "", "g", true)
+    );
     assert_eq!(find("/api/v1/namespaces/x"), object(3, "", "x", false));
-    assert_eq!(find("/api/v1/namespaces/x/status"), object(3, "", "x", true));
-    assert_eq!(find("/api/v1/namespaces/x/configmaps/a%2eb"), object(4, "x", "a.b", false));
+    assert_eq!(
+        find("/api/v1/namespaces/x/status"),
+        object(3, "", "x", true)
+    );
+    assert_eq!(
+        find("/api/v1/namespaces/x/configmaps/a%2eb"),
+        object(4, "x", "a.b", false)
+    );
     for wrong in [
         "/",
         "/apis/test.heddle.dev/v1/widgets/y",

@@ -34,7 +34,9 @@ fn selectors_select_as_kubernetes_documents() {
         let selector = Selector::parse(labels, fields).unwrap();
         assert_eq!(selector.matches(&object), expected, "{labels:?} {fields:?}");
     }
-    for labels in ["a in b", "a b", "=x", "a in (b", "a,,b", "a>x", "-a", "a=b c", "a=%"] {
+    for labels in [
+        "a in b", "a b", "=x", "a in (b", "a,,b", "a>x", "-a", "a=b c", "a=%",
+    ] {
         assert!(Selector::parse(labels, "").is_err(), "{labels}");
     }
     assert!(Selector::parse("", "spec.x=1").is_err());

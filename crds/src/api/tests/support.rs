@@ -97,7 +97,18 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
             ),
             column("Age", "date", ".metadata.creationTimestamp"),
         ],
-        schema: json!({"type": "object"}),
+        schema: json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "size": {"type": "integer", "description": "How large it is."},
+                "fixed": {"type": "integer"},
+                "panic": {"type": "boolean"},
+                "text": {"type": "string"},
+                "list": {"type": "array", "items": {
+                    "type": "object", "properties": {"a": {"type": "integer"}},
+                }},
+            }},
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }}),
         admission: Arc::new(WidgetAdmission),
     }
 }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::Request;
 use http_body_util::{BodyExt, BodyStream, Full};
+use kube::ResourceExt;
 use kube::api::{DynamicObject, PostParams, WatchEvent, WatchParams};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::support::{
@@ -31,7 +31,10 @@ async fn watch(fixture: &Fixture, query: &str) -> Lines {
     let request = Request::get(uri).body(Full::new(Bytes::new())).unwrap();
     let response = protocol::handle(Arc::clone(&fixture.api.inner), request).await;
     assert_eq!(response.status(), 200);
-    Lines { body: BodyStream::new(response.into_body().boxed_unsync()), buffer: Vec::new() }
+    Lines {
+        body: BodyStream::new(response.into_body().boxed_unsync()),
+        buffer: Vec::new(),
+    }
 }
 
 impl Lines {
@@ -44,14 +47,18 @@ impl Lines {
             let frame = tokio::time::timeout(Duration::from_secs(3_600), self.body.next())
                 .await
                 .expect("the watch gives something")?;
-            self.buffer.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            self.buffer
+                .extend_from_slice(&frame.unwrap().into_data().unwrap());
         }
     }
 
     async fn named(&mut self) -> (String, String) {
         let event = self.next().await.unwrap();
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-        (text(&event["type"]), text(&event["object"]["metadata"]["name"]))
+        (
+            text(&event["type"]),
+            text(&event["object"]["metadata"]["name"]),
+        )
     }
 }
 
@@ -72,21 +79,26 @@ async fn watches_under_concurrent_writes_see_one_history() {
         async move {
             for n in 0..WRITES {
                 let name = format!("w{w}-{n}");
-                let made = api.create(&PostParams::default(), &widget(&name, json!({}))).await;
+                let made = api
+                    .create(&PostParams::default(), &widget(&name, json!({})))
+                    .await;
                 let mut object = made.unwrap();
                 object.data["spec"]["size"] = json!(n + 2);
-                api.replace(&name, &PostParams::default(), &object).await.unwrap();
+                api.replace(&name, &PostParams::default(), &object)
+                    .await
+                    .unwrap();
                 api.delete(&name, &Default::default()).await.unwrap();
             }
         }
     });
     let middle = async {
-        until("some were written", async || version(&fixture.get(WIDGETS).await.1) > start + 100)
-            .await;
+        until("some were written", async || {
+            version(&fixture.get(WIDGETS).await.1) > start + 100
+        })
+        .await;
         collect(&fixture, start, WRITERS * WRITES * 3).await
     };
-    let (_, early, middle) =
-        tokio::join!(futures::future::join_all(writers), early, middle);
+    let (_, early, middle) = tokio::join!(futures::future::join_all(writers), early, middle);
     let late = collect(&fixture, start, WRITERS * WRITES * 3).await;
     assert_eq!(early, late);
     assert_eq!(middle, late);
@@ -99,7 +111,11 @@ async fn watches_under_concurrent_writes_see_one_history() {
         lives.entry(name).or_default().push(what);
     }
     assert_eq!(lives.len(), WRITERS * WRITES);
-    assert!(lives.values().all(|life| *life == ["ADDED", "MODIFIED", "DELETED"]));
+    assert!(
+        lives
+            .values()
+            .all(|life| *life == ["ADDED", "MODIFIED", "DELETED"])
+    );
 }
 
 async fn collect(fixture: &Fixture, from: u64, count: usize) -> Vec<(u64, String, String)> {
@@ -108,15 +124,25 @@ async fn collect(fixture: &Fixture, from: u64, count: usize) -> Vec<(u64, String
     while seen.len() < count {
         let event = lines.next().await.unwrap();
         let object = &event["object"];
-        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        seen.push((version(object), event["type"].as_str().unwrap().to_owned(), name));
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        seen.push((
+            version(object),
+            event["type"].as_str().unwrap().to_owned(),
+            name,
+        ));
     }
     seen
 }
 
 #[tokio::test]
 async fn the_forgotten_past_is_expired() {
-    let history = HistoryLimits { events: 10, bytes: 1 << 20 };
+    let history = HistoryLimits {
+        events: 10,
+        bytes: 1 << 20,
+    };
     let fixture = with_limits(Limits { history, ..LIMITS });
     let (_, first) = fixture.post(WIDGETS, &raw("w0")).await;
     let (_, page) = fixture.get(&format!("{WIDGETS}?limit=1")).await;
@@ -130,9 +156,14 @@ async fn the_forgotten_past_is_expired() {
     let mut lines = watch(&fixture, &format!("&resourceVersion={}", version(&first))).await;
     let event = lines.next().await.unwrap();
     assert_eq!(event["type"], "ERROR");
-    assert_eq!((&event["object"]["code"], &event["object"]["reason"]), (&json!(410), &json!("Expired")));
+    assert_eq!(
+        (&event["object"]["code"], &event["object"]["reason"]),
+        (&json!(410), &json!("Expired"))
+    );
     assert!(lines.next().await.is_none(), "the watch ends with it");
-    let (code, status) = fixture.get(&format!("{WIDGETS}?limit=1&continue={token}")).await;
+    let (code, status) = fixture
+        .get(&format!("{WIDGETS}?limit=1&continue={token}"))
+        .await;
     assert_eq!((code.as_u16(), &status["reason"]), (410, &json!("Expired")));
     let current = version(&fixture.get(WIDGETS).await.1);
     let mut lines = watch(&fixture, &format!("&resourceVersion={}", current - 10)).await;
@@ -162,14 +193,23 @@ async fn selected_objects_come_and_go() {
     fixture.post(WIDGETS, &raw("hidden")).await;
     fixture.post(WIDGETS, &raw("a")).await;
     let uri = format!("{WIDGETS}/a");
-    fixture.merge(&uri, &json!({"metadata": {"labels": {"shown": "yes"}}})).await;
+    fixture
+        .merge(&uri, &json!({"metadata": {"labels": {"shown": "yes"}}}))
+        .await;
     assert_eq!(lines.named().await, pair("ADDED", "a"));
     fixture.merge(&uri, &json!({"spec": {"size": 2}})).await;
     assert_eq!(lines.named().await, pair("MODIFIED", "a"));
-    fixture.merge(&uri, &json!({"metadata": {"labels": null}})).await;
+    fixture
+        .merge(&uri, &json!({"metadata": {"labels": null}}))
+        .await;
     assert_eq!(lines.named().await, pair("DELETED", "a"));
     fixture.delete(&uri).await;
-    fixture.merge(&format!("{WIDGETS}/hidden"), &json!({"metadata": {"labels": {"shown": ""}}})).await;
+    fixture
+        .merge(
+            &format!("{WIDGETS}/hidden"),
+            &json!({"metadata": {"labels": {"shown": ""}}}),
+        )
+        .await;
     assert_eq!(lines.named().await, pair("ADDED", "hidden"));
 }
 
@@ -184,12 +224,23 @@ async fn bookmarks_and_the_end_come_in_time() {
     assert_eq!(lines.named().await, pair("ADDED", "a"));
     let end = lines.next().await.unwrap();
     assert_eq!(end["type"], "BOOKMARK");
-    assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert_eq!(
+        end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
     // What happens to other kinds moves the bookmark of this one.
-    fixture.post("/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await;
+    fixture
+        .post(
+            "/api/v1/namespaces",
+            &json!({"metadata": {"name": "other"}}),
+        )
+        .await;
     let current = version(&fixture.get(WIDGETS).await.1);
     let bookmark = lines.next().await.unwrap();
-    assert_eq!((&bookmark["type"], version(&bookmark["object"])), (&json!("BOOKMARK"), current));
+    assert_eq!(
+        (&bookmark["type"], version(&bookmark["object"])),
+        (&json!("BOOKMARK"), current)
+    );
     assert_eq!(began.elapsed().as_secs(), 60);
     assert_eq!(lines.next().await.unwrap()["type"], "BOOKMARK");
     assert_eq!(began.elapsed().as_secs(), 88);
@@ -209,13 +260,16 @@ async fn kube_watches_and_reflectors_agree_with_the_store() {
         watcher::Config::default().page_size(3),
         watcher::Config::default().streaming_lists(),
     ] {
-        let (reader, writer) = reflector::store_with(resource("Widget", "widgets"), false, 16);
+        let writer = reflector::store::Writer::new(resource("Widget", "widgets"));
+        let reader = writer.as_reader();
         let stream = reflector(writer, watcher(api.clone(), config)).applied_objects();
         let drive = stream.for_each(|_| std::future::ready(()));
         let check = async {
             reader.wait_until_ready().await.unwrap();
             assert_eq!(reader.len(), 7);
-            api.create(&PostParams::default(), &widget("x", json!({}))).await.unwrap();
+            api.create(&PostParams::default(), &widget("x", json!({})))
+                .await
+                .unwrap();
             until("x is seen", async || reader.len() == 8).await;
             api.delete("x", &Default::default()).await.unwrap();
             until("x is gone", async || reader.len() == 7).await;
@@ -225,8 +279,13 @@ async fn kube_watches_and_reflectors_agree_with_the_store() {
             () = check => {}
         }
     }
-    let list: Vec<String> =
-        api.list(&Default::default()).await.unwrap().iter().map(ResourceExt::name_any).collect();
+    let list: Vec<String> = api
+        .list(&Default::default())
+        .await
+        .unwrap()
+        .iter()
+        .map(ResourceExt::name_any)
+        .collect();
     assert_eq!(list.len(), 7);
 }
 
@@ -234,14 +293,24 @@ async fn kube_watches_and_reflectors_agree_with_the_store() {
 async fn closing_ends_watches_and_refuses_writes() {
     let fixture = fixture();
     let client = fixture.api.client();
-    let mut stream =
-        widgets(&client).watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    let mut stream = widgets(&client)
+        .watch(&WatchParams::default(), "0")
+        .await
+        .unwrap()
+        .boxed();
     fixture.post(WIDGETS, &raw("a")).await;
     let first: WatchEvent<DynamicObject> = stream.next().await.unwrap().unwrap();
     assert!(matches!(first, WatchEvent::Added(_)));
     fixture.api.close();
     assert!(stream.next().await.is_none());
     let (code, status) = fixture.post(WIDGETS, &raw("b")).await;
-    assert_eq!((code.as_u16(), &status["reason"]), (503, &json!("ServiceUnavailable")));
-    assert_eq!(fixture.get(&format!("{WIDGETS}/a")).await.0, 200, "reads go on");
+    assert_eq!(
+        (code.as_u16(), &status["reason"]),
+        (503, &json!("ServiceUnavailable"))
+    );
+    assert_eq!(
+        fixture.get(&format!("{WIDGETS}/a")).await.0,
+        200,
+        "reads go on"
+    );
 }
