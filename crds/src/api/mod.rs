@@ -4,7 +4,7 @@
 //! module is behind its `kube::Client`: [`ApiServer::client`] needs no socket,
 //! [`ApiServer::serve`] gives the same to `kubectl` over TCP.
 //!
-//! A request's way: [`http`] reads it, [`route`] finds what it asks for, [`write`] makes of it
+//! A request's way: [`http`] reads it, [`route`] finds what it asks for, [`call`] does it, [`write`] makes of it
 //! what is to be stored, [`store`] makes that durable and visible, [`watch`] tells others.
 //!
 //! Laws:
@@ -15,6 +15,7 @@
 //! - A refusal is a `Status` with the code, the reason and the words of Kubernetes.
 //! - Everything is bounded: bodies, nesting, writes that wait, watches, connections, the past.
 
+mod call;
 mod discovery;
 mod error;
 mod format;
@@ -61,7 +62,8 @@ use crate::resource::ResourceKind;
 /// Tells the wall-clock time.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Watches that may be open at a time.
+/// Watches that may be open at a time: from within the process, and as many from sockets, so that
+/// strangers cannot take the places of the controllers.
 const MAX_WATCHES: usize = 1_000;
 /// The past that is kept for each kind.
 const HISTORY: HistoryLimits = HistoryLimits {
@@ -113,6 +115,8 @@ struct Inner {
 #[derive(Debug)]
 pub struct ApiServer {
     inner: Arc<Inner>,
+    /// Room for watches from sockets.
+    socket_watches: Arc<Semaphore>,
 }
 
 /// Bounds that tests set lower.
@@ -152,10 +156,10 @@ impl ApiServer {
             watches,
             drain: CancellationToken::new(),
         };
-        let server = Arc::new(Self {
+        Ok(Arc::new(Self {
             inner: Arc::new(inner),
-        });
-        Ok(server)
+            socket_watches: Arc::new(Semaphore::new(limits.watches)),
+        }))
     }
 
     /// A client that calls the API in the process. To be called within a tokio runtime, which
@@ -180,7 +184,7 @@ impl ApiServer {
         // Watches on this socket end with it, though those of the process go on.
         let inner = Arc::new(Inner {
             store: Arc::clone(&self.inner.store),
-            watches: Arc::clone(&self.inner.watches),
+            watches: Arc::clone(&self.socket_watches),
             drain: drain.clone(),
         });
         let closing = self.inner.drain.clone();

@@ -307,4 +307,5 @@ pub(crate) fn deeper_than(value: &Value, limit: usize) -> bool {
 
 #[cfg(test)]
 #[path = "tests/patch.rs"]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -217,4 +217,5 @@ impl Query {
 
 #[cfg(test)]
 #[path = "tests/route.rs"]
+#[allow(clippy::unwrap_used)]
 mod tests;

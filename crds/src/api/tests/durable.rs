@@ -11,7 +11,7 @@ use futures::StreamExt;
 use serde_json::json;
 
 use super::support::{Fixture, LIMITS, WIDGETS, kinds, now, raw, version};
-use crate::api::ApiServer;
+use crate::api::{ApiServer, Health};
 
 const DIRECTORY: &str = "HEDDLE_TEST_DURABLE_DIRECTORY";
 const ROUNDS: usize = 6;
@@ -59,6 +59,35 @@ fn say(out: &parking_lot::Mutex<std::io::Stdout>, name: &str, version: u64) {
     let mut out = out.lock();
     writeln!(out, "ACK {name} {version}").unwrap();
     out.flush().unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_commit_stops_writes_and_is_told() {
+    let fixture = super::support::fixture();
+    fixture.post(WIDGETS, &raw("before")).await;
+    assert_eq!(fixture.api.health(), Health::Good);
+    std::fs::remove_dir_all(fixture.dir.path().join("blobs")).unwrap();
+    let (code, status) = fixture.post(WIDGETS, &raw("during")).await;
+    assert_eq!(
+        (code.as_u16(), &status["reason"]),
+        (500, &json!("InternalError"))
+    );
+    assert_eq!(
+        fixture.get(&format!("{WIDGETS}/during")).await.0,
+        404,
+        "never visible"
+    );
+    assert_eq!(
+        fixture.get(&format!("{WIDGETS}/before")).await.0,
+        200,
+        "reads go on"
+    );
+    assert_eq!(fixture.delete(&format!("{WIDGETS}/before")).await.0, 500);
+    assert!(matches!(fixture.api.health(), Health::ReadOnly { .. }));
+    assert_eq!(fixture.get("/readyz").await.0, 500);
+    let fixture = super::support::reopen(fixture);
+    assert_eq!(fixture.get(&format!("{WIDGETS}/before")).await.0, 200);
+    assert_eq!(fixture.post(WIDGETS, &raw("after")).await.0, 201);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 )]
 
 mod bad;
+mod bad_rows;
 mod calls;
 mod durable;
 mod model;

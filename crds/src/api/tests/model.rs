@@ -192,9 +192,7 @@ async fn create(
         }]);
     }
     let (code, made) = fixture.post(WIDGETS, &body).await;
-    if model.contains_key(&name) {
-        assert_eq!(code, 409);
-    } else {
+    if let std::collections::btree_map::Entry::Vacant(entry) = model.entry(name) {
         assert_eq!(code, 201, "{made}");
         let uid = made["metadata"]["uid"].as_str().unwrap().to_owned();
         let object = Expected {
@@ -205,7 +203,9 @@ async fn create(
             uid,
             ..Expected::default()
         };
-        model.insert(name, object);
+        entry.insert(object);
+    } else {
+        assert_eq!(code, 409);
     }
     code.as_u16()
 }

@@ -168,6 +168,7 @@ pub(crate) fn widgets(client: &kube::Client) -> Api<DynamicObject> {
     Api::default_namespaced_with(client.clone(), &resource("Widget", "widgets"))
 }
 
+#[allow(clippy::needless_pass_by_value)] // Reads better with `json!`.
 pub(crate) fn widget(name: &str, spec: Value) -> DynamicObject {
     DynamicObject::new(name, &resource("Widget", "widgets")).data(json!({"spec": spec}))
 }
