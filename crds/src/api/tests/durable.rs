@@ -91,6 +91,16 @@ async fn a_failed_commit_stops_writes_and_is_told() {
 }
 
 #[test]
+fn one_process_at_a_time_has_the_store() {
+    let fixture = super::support::fixture();
+    let second = ApiServer::open_with(fixture.dir.path(), kinds(), now(), LIMITS).unwrap_err();
+    assert!(
+        second.to_string().contains("in use by another process"),
+        "{second}"
+    );
+}
+
+#[test]
 fn acknowledged_writes_survive_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut acked: BTreeMap<String, u64> = BTreeMap::new();

@@ -10,5 +10,6 @@ mod bad_rows;
 mod calls;
 mod durable;
 mod model;
+mod speed;
 pub(crate) mod support;
 mod watching;

@@ -61,11 +61,18 @@ fn patched(target: &Value, patch: &Value) -> Result<Value, PatchError> {
     apply(&mut target, patch).map(|()| target)
 }
 
+#[allow(clippy::needless_pass_by_value)] // Reads better with `json!`.
+fn op(op: &str, path: &str, value: Value) -> Value {
+    json!([{"op": op, "path": path, "value": value}])
+}
+
+fn from(op: &str, from: &str, path: &str) -> Value {
+    json!([{"op": op, "from": from, "path": path}])
+}
+
 /// The cases of RFC 6902, appendix A, and those around them.
 #[test]
 fn json_patches_do_as_the_rfc_says() {
-    let op = |op: &str, path: &str, value: Value| json!([{"op": op, "path": path, "value": value}]);
-    let from = |op: &str, from: &str, path: &str| json!([{"op": op, "from": from, "path": path}]);
     for (target, patch, expected) in [
         (
             json!({"foo": 1}),
@@ -136,6 +143,10 @@ fn json_patches_do_as_the_rfc_says() {
     ] {
         assert_eq!(patched(&target, &patch), Ok(expected), "{target} + {patch}");
     }
+}
+
+#[test]
+fn json_patches_that_do_not_fit_are_refused() {
     for (target, patch) in [
         (json!({"foo": 1}), op("add", "/baz/bat", json!(2))),
         (json!({"foo": [1]}), op("add", "/foo/2", json!(2))),
@@ -152,6 +163,10 @@ fn json_patches_do_as_the_rfc_says() {
             "{target} + {patch}: {error}"
         );
     }
+}
+
+#[test]
+fn malformed_json_patches_are_refused() {
     for patch in [
         json!({}),
         json!(["add"]),
