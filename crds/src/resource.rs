@@ -91,10 +91,6 @@ pub struct ResourceKind {
 
 impl std::fmt::Debug for ResourceKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "ResourceKind({}/{}, {})",
-            self.group, self.version, self.kind
-        )
+        write!(f, "ResourceKind({}/{}, {})", self.group, self.version, self.kind)
     }
 }

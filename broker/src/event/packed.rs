@@ -106,9 +106,8 @@ pub struct Event {
 impl Event {
     /// Checks a block of bytes, in one pass, and takes it as an event.
     pub fn unpack(packed: Bytes) -> Result<Self, UnpackError> {
-        let head: &[u8; HEAD] = packed
-            .first_chunk()
-            .ok_or(UnpackError("shorter than its head"))?;
+        let head: &[u8; HEAD] =
+            packed.first_chunk().ok_or(UnpackError("shorter than its head"))?;
         let &[layout, version, form, count, ..] = head;
         if layout != LAYOUT {
             return Err(UnpackError("unknown layout"));
@@ -117,12 +116,11 @@ impl Event {
             return Err(UnpackError("bad head"));
         }
         let data_at = data_start(&packed);
-        let attributes = packed
-            .get(HEAD..data_at)
-            .ok_or(UnpackError("attributes cut off"))?;
+        let attributes = packed.get(HEAD..data_at).ok_or(UnpackError("attributes cut off"))?;
         let mut rest = attributes;
         for position in 0..count {
-            let (attribute, after) = split_attribute(rest).ok_or(UnpackError("bad attribute"))?;
+            let (attribute, after) =
+                split_attribute(rest).ok_or(UnpackError("bad attribute"))?;
             let required = ["id", "source", "type"];
             if let Some(&name) = required.get(usize::from(position))
                 && attribute.name != name
@@ -155,11 +153,7 @@ impl Event {
     /// The version of the specification that the event was written to.
     #[must_use]
     pub fn spec_version(&self) -> SpecVersion {
-        if self.packed.get(1) == Some(&1) {
-            SpecVersion::V03
-        } else {
-            SpecVersion::V1
-        }
+        if self.packed.get(1) == Some(&1) { SpecVersion::V03 } else { SpecVersion::V1 }
     }
 
     /// The `id` attribute.
@@ -198,9 +192,7 @@ impl Event {
     #[must_use]
     pub fn attributes(&self) -> Attributes<'_> {
         let end = data_start(&self.packed).min(self.packed.len());
-        Attributes {
-            rest: self.packed.get(HEAD..end).unwrap_or_default(),
-        }
+        Attributes { rest: self.packed.get(HEAD..end).unwrap_or_default() }
     }
 
     /// How the data came in.
@@ -217,14 +209,11 @@ impl Event {
     /// The data, in the form that [`Event::data_form`] names. Shares the event's memory.
     #[must_use]
     pub fn data(&self) -> Bytes {
-        self.packed
-            .slice(data_start(&self.packed).min(self.packed.len())..)
+        self.packed.slice(data_start(&self.packed).min(self.packed.len())..)
     }
 
     fn nth(&self, n: usize) -> &str {
-        self.attributes()
-            .nth(n)
-            .map_or("", |attribute| attribute.text)
+        self.attributes().nth(n).map_or("", |attribute| attribute.text)
     }
 }
 
@@ -235,8 +224,7 @@ impl std::fmt::Debug for Event {
         for attribute in self.attributes() {
             map.entry(&attribute.name, &attribute.text);
         }
-        map.entry(&"data", &format_args!("{} bytes", self.data().len()))
-            .finish()
+        map.entry(&"data", &format_args!("{} bytes", self.data().len())).finish()
     }
 }
 
@@ -283,18 +271,13 @@ impl Packer {
     /// already, or the name or the value is too long to be described.
     #[must_use]
     pub fn push(&mut self, attribute: &Attribute<'_>) -> bool {
-        let (Ok(name_len), Ok(value_len)) = (
-            u8::try_from(attribute.name.len()),
-            u32::try_from(attribute.text.len()),
-        ) else {
+        let (Ok(name_len), Ok(value_len)) =
+            (u8::try_from(attribute.name.len()), u32::try_from(attribute.text.len()))
+        else {
             return false;
         };
-        let header = attribute
-            .header
-            .map(|text| (u32::try_from(text.len()), text));
-        let Some(count) = self.count.checked_add(1) else {
-            return false;
-        };
+        let header = attribute.header.map(|text| (u32::try_from(text.len()), text));
+        let Some(count) = self.count.checked_add(1) else { return false };
         let mut kind = match attribute.kind {
             AttributeKind::String => 0,
             AttributeKind::Integer => 1,

@@ -20,10 +20,7 @@ impl AttributesFilter {
         V: Into<Box<str>>,
     {
         Self {
-            wanted: wanted
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
+            wanted: wanted.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
         }
     }
 
@@ -32,11 +29,7 @@ impl AttributesFilter {
     pub fn matches(&self, event: &Event) -> bool {
         self.wanted.iter().all(|(name, value)| {
             event.attribute(name).is_some_and(|attribute| {
-                if value.is_empty() {
-                    !attribute.text.is_empty()
-                } else {
-                    attribute.text == &**value
-                }
+                if value.is_empty() { !attribute.text.is_empty() } else { attribute.text == &**value }
             })
         })
     }

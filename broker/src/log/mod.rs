@@ -226,17 +226,15 @@ impl Future for Commit {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             CommitState::Ready(outcome) => Poll::Ready(outcome.take().unwrap_or_else(closed)),
-            CommitState::Waiting(receiver) => Pin::new(receiver)
-                .poll(cx)
-                .map(|outcome| outcome.unwrap_or_else(|_| closed())),
+            CommitState::Waiting(receiver) => {
+                Pin::new(receiver).poll(cx).map(|outcome| outcome.unwrap_or_else(|_| closed()))
+            }
         }
     }
 }
 
 fn closed() -> Result<Range<Offset>, AppendError> {
-    Err(AppendError::Closed {
-        reason: "its writer has stopped".into(),
-    })
+    Err(AppendError::Closed { reason: "its writer has stopped".into() })
 }
 
 /// An append-only sequence of events. See the module's laws.

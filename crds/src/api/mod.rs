@@ -4,8 +4,8 @@
 //! module is behind its `kube::Client`: [`ApiServer::client`] needs no socket,
 //! [`ApiServer::serve`] gives the same to `kubectl` over TCP.
 //!
-//! A request's way: [`http`] reads it, [`route`] finds what it asks for, [`call`] does it, [`write`] makes of it
-//! what is to be stored, [`store`] makes that durable and visible, [`watch`] tells others.
+//! A request's way: `http` reads it, `route` finds what it asks for, `call` does it, `write` makes
+//! of it what is to be stored, `store` makes that durable and visible, `watch` tells others.
 //!
 //! Laws:
 //! - A write is acknowledged only after it would survive a power cut.
