@@ -692,7 +692,7 @@ async fn a_log_that_is_gone_is_no_disaster() {
     let taken: BTreeSet<_> = handler.taken().into_iter().collect();
     assert_eq!(taken, (0..10).chain(20..25).collect());
     let other = ConsumerConfig {
-        subscriber: target("local://nobody/"),
+        subscriber: Some(target("local://nobody/")),
         ..world.consumer("u", "local://h/")
     };
     world.dispatcher.apply(other).await.unwrap();

@@ -167,7 +167,7 @@ async fn both_protocols_over_plain_tcp() {
         let world = World::new();
         let subscriber = HttpSubscriber::takes_all().await;
         let mut config = world.consumer("t", &subscriber.url);
-        config.subscriber.protocol = protocol;
+        config.subscriber.as_mut().unwrap().protocol = protocol;
         world.dispatcher.apply(config).await.unwrap();
         world.publish((0..50).map(event)).await;
         world.idle("t").await;

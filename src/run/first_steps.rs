@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use heddle_crds::eventing::{Broker, BrokerSpec};
-use heddle_crds::writer::resource_of;
+use heddle_crds::kube::writer::resource_of;
 use kube::api::{DynamicObject, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
@@ -53,9 +53,11 @@ async fn judged(client: &Client, applied: &Applied) -> Option<String> {
     if applied.object["kind"] == "ConfigMap" {
         return None;
     }
-    let seen = await_condition(api.clone(), &applied.name, |object: Option<&DynamicObject>| {
-        object.is_some_and(|object| ready(object).is_some())
-    });
+    let seen = await_condition(
+        api.clone(),
+        &applied.name,
+        |object: Option<&DynamicObject>| object.is_some_and(|object| ready(object).is_some()),
+    );
     if tokio::time::timeout(LOOK, seen).await.is_err() {
         return Some("the controllers have not looked at it yet".to_owned());
     }
@@ -71,7 +73,9 @@ fn ready(object: &DynamicObject) -> Option<(String, String)> {
         return None;
     }
     let conditions = status.get("conditions")?.as_array()?;
-    let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+    let ready = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Ready")?;
     let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
     let status = text("status");
     (status != "Unknown").then(|| (status, format!("{}: {}", text("reason"), text("message"))))

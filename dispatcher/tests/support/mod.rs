@@ -211,7 +211,7 @@ impl World {
                 log: Arc::clone(&self.log),
             },
             filter: Filter::All,
-            subscriber: target(url),
+            subscriber: Some(target(url)),
             reply: None,
             dead_letter: None,
             policy: policy(3),
