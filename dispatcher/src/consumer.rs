@@ -172,7 +172,9 @@ impl Consumer {
 
     async fn wait(&mut self) -> Wake {
         let now = self.tools.clock.now();
-        let due = self.window.next_due().map(|due| until(due, now));
+        // Nothing is started while the order changes, so no wait matters then.
+        let due = if self.reordering { None } else { self.window.next_due() };
+        let due = due.map(|due| until(due, now));
         let sleep = match (due, self.paused) {
             (Some(due), true) => Some(due.min(PAUSE)),
             (None, true) => Some(PAUSE),
@@ -502,7 +504,6 @@ impl Consumer {
             waiting: self.window.waiting(),
             held: self.window.len(),
             bytes: self.window.bytes(),
-            following: self.reading.is_following(),
             counts,
             lost: self.lost,
         };

@@ -211,7 +211,7 @@ async fn a_slow_subscriber_costs_a_fast_one_nothing() {
     gate.notify_one();
     world.idle("slow").await;
     assert!(is_each_once(&slow.taken(), count));
-    assert!(world.stats("slow").following, "it has caught up");
+    until("it has caught up", || world.stats("slow").following).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -657,7 +657,7 @@ async fn a_dead_letter_leaves_the_backlog_only_when_it_is_kept() {
         .unwrap();
     small.publish((0..3).map(event)).await;
     until("no more can be kept", || {
-        small.stats("t").failed_attempts > 20
+        small.stats("t").failed_attempts > 8
     })
     .await;
     let stats = small.stats("t");
