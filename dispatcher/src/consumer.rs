@@ -173,7 +173,11 @@ impl Consumer {
     async fn wait(&mut self) -> Wake {
         let now = self.tools.clock.now();
         // Nothing is started while the order changes, so no wait matters then.
-        let due = if self.reordering { None } else { self.window.next_due() };
+        let due = if self.reordering {
+            None
+        } else {
+            self.window.next_due()
+        };
         let due = due.map(|due| until(due, now));
         let sleep = match (due, self.paused) {
             (Some(due), true) => Some(due.min(PAUSE)),
