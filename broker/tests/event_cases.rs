@@ -256,6 +256,10 @@ fn structured_refusals_name_the_attribute() {
         };
         assert_eq!((&*error.attribute, error.rule), (attribute, rule), "{rest}");
     }
+}
+
+#[test]
+fn what_is_no_event_in_json_is_refused() {
     for text in [
         "",
         "[]",

@@ -164,7 +164,8 @@ async fn http2_is_served_on_the_same_port() {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
-    let driver = tokio::spawn(connection);
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
     let request = |uri: String, body: String| {
         let builder = Request::post(uri)
             .header("ce-specversion", "1.0")
@@ -203,11 +204,10 @@ async fn http2_is_served_on_the_same_port() {
     }
     assert_eq!(server.channel.appends().len(), 1);
     drop(sender);
-    tokio::time::timeout(DEADLINE, driver)
+    let ended = tokio::time::timeout(DEADLINE, driver.join_next())
         .await
-        .unwrap()
-        .unwrap()
         .unwrap();
+    ended.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -77,6 +77,15 @@ const fn case(
     }
 }
 
+/// A method of 200 letters; the answer does not repeat all of them.
+const LONG_METHOD: &str = concat!(
+    "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM",
+    "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM",
+    "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM",
+    "MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM",
+    " /ns/b HTTP/1.1"
+);
+
 const P: &str = "POST /ns/b HTTP/1.1";
 
 #[rustfmt::skip]
@@ -88,6 +97,7 @@ const CASES: &[Case] = &[
     case("DELETE /ns/b HTTP/1.1", Host, "", Text(""), 405, "DELETE is not"),
     case("PATCH /ns/b HTTP/1.1", BINARY, "", Text("x"), 405, "PATCH is not"),
     case("TRACE / HTTP/1.1", Host, "", Text(""), 405, "TRACE is not"),
+    case(LONG_METHOD, BINARY, "", Text("x"), 405, "MMMMMMMM is not supported"),
     case("BREW /ns/b HTTP/1.1", BINARY, "", Text("x"), 405, "BREW is not"),
     // Addresses.
     case("POST / HTTP/1.1", BINARY, "", Text("x"), 404, "sent to /<namespace>/<broker>"),
@@ -147,6 +157,9 @@ const CASES: &[Case] = &[
     // Structured mode.
     case(P, Json, "", Text(""), 400, "not an event in JSON: EOF"),
     case(P, Json, "", Text("hello"), 400, "not an event in JSON: expected value at line 1 column 1"),
+    case(P, Json, "", Text("\"{\\\"id\\\":1}\""), 400, "perhaps it was encoded twice"),
+    case(P, Batch, "", Text(" \"[]\""), 400, "perhaps it was encoded twice"),
+    case(P, Batch, "", Text("[\"{}\"]"), 400, "element 0 of the batch: the body is not an event in JSON: it is a JSON string"),
     case(P, Json, "", Text("[]"), 400, "an event, which is a JSON object"),
     case(P, Json, "", Text("{\"id\":\"1\""), 400, "EOF while parsing an object"),
     case(P, Json, "", Text("{} {}"), 400, "trailing characters"),
@@ -264,6 +277,7 @@ async fn every_bad_request_has_its_answer() {
             assert_eq!(answer.body, b"", "{start}");
         } else {
             let detail = answer.detail();
+            assert!(detail.len() < 400, "{start}\n{detail}");
             assert!(detail.contains(case.detail), "{start}\n{detail}");
         }
         let retry = answer.header("retry-after");

@@ -130,7 +130,7 @@ async fn unfinished_requests_have_a_budget_of_bytes() {
 #[tokio::test]
 async fn slow_clients_are_let_go() {
     let options = IngressOptions {
-        header_timeout: Duration::from_millis(100),
+        idle_timeout: Duration::from_millis(150),
         body_timeout: Duration::from_millis(100),
         ..IngressOptions::default()
     };
@@ -159,6 +159,27 @@ async fn slow_clients_are_let_go() {
     assert_eq!(client.ask(binary("/ns/b", "", "x")).await.status, 202);
     client.closed().await;
     assert_eq!(server.broker.appends().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_long_is_not_idle() {
+    let options = IngressOptions {
+        idle_timeout: Duration::from_millis(30),
+        ..IngressOptions::default()
+    };
+    let server = Server::start(options).await;
+    server.broker.wait();
+    let mut busy = server.connect().await;
+    busy.send(binary("/ns/b", "", "x")).await;
+    server.broker.appended(1).await;
+    // Each of these takes as long as an idle connection may.
+    for _ in 0..3 {
+        server.connect().await.closed().await;
+    }
+    assert!(busy.silent());
+    server.broker.commit();
+    assert_eq!(busy.answer().await.status, 202);
+    busy.closed().await;
 }
 
 #[tokio::test]

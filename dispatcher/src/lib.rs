@@ -1,6 +1,27 @@
 //! From the log to the subscriber and back: cursors, retries, dead letters and replies.
 //!
-//! [`config`] says what a consumer is told.
+//! Read in this order: [`config`] (what a consumer is told), `consumer` (an event's way through
+//! it), `feed` (who reads the log), `window` (what may be sent next), [`delivery`] (what happens to
+//! one event), [`subscriber`] (who takes it), [`reply`] (what an answer means), [`cursor`] and
+//! `positions` (how far it has come), [`dispatcher`] (all of them). Nothing here knows Kubernetes.
 
 pub mod config;
 pub mod control;
+mod consumer;
+pub mod cursor;
+pub mod delivery;
+pub mod dispatcher;
+mod feed;
+mod metrics;
+mod positions;
+mod quiet;
+pub mod reply;
+mod route;
+pub mod stats;
+pub mod subscriber;
+mod window;
+mod wire;
+
+pub use dispatcher::{ApplyError, Dispatcher, DispatcherOptions};
+pub use positions::OpenError;
+pub use stats::ConsumerStats;

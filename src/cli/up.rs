@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+
+use crate::telemetry::LogFormat;
 
 /// Start the broker, its API and everything else on this machine
 ///
@@ -49,11 +51,3 @@ pub struct UpArgs {
     pub log_format: LogFormat,
 }
 
-/// How to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON document a line
-    Json,
-}

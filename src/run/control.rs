@@ -163,7 +163,7 @@ async fn observe<K>(
     }
 }
 
-fn decode<K: DeserializeOwned>(kind: &'static str, object: DynamicObject) -> Option<Arc<K>> {
+fn decode<K: kube::Resource + DeserializeOwned>(kind: &'static str, object: DynamicObject) -> Option<Arc<K>> {
     let name = object.name_any();
     match object.try_parse() {
         Ok(object) => Some(Arc::new(object)),

@@ -4,7 +4,6 @@
 //! log is recovered before anything can append to it; consumers are there before the ingress
 //! answers; and only when all of that is so does the process say that it is ready.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,7 +15,10 @@ use heddle_broker::ingress::{Ingress, IngressOptions};
 use heddle_broker::log::memory::{MemoryOptions, MemoryStore};
 use heddle_broker::log::segment::{SegmentOptions, SegmentStore};
 use heddle_broker::log::{Health, LogStore};
-use heddle_crds::api::ApiServer;
+use heddle_broker::control::Control as BrokerControl;
+use heddle_crds::api::{ApiServer, Health as ApiHealth};
+use heddle_dispatcher::control::Control as ConsumerControl;
+use heddle_dispatcher::dispatcher::{TOTAL_BYTES, WINDOW_BYTES};
 use heddle_dispatcher::{Dispatcher, DispatcherOptions};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -24,12 +26,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::banner;
-use super::control::{self, Controllers};
+use super::control::{self, Controllers, Progress};
 use super::data_dir::{DataDir, Endpoints};
 use super::first_steps;
+use super::handlers;
+use super::metrics;
 use crate::admin::{self, Admin, Check, Readiness};
-use crate::cli::UpArgs;
 use crate::cli::manifest;
+use crate::cli::up::UpArgs;
 use crate::shutdown::Shutdown;
 use crate::telemetry::LogLevel;
 
@@ -62,7 +66,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     if !shutdown.graceful.is_cancelled() {
         data_dir.write_endpoints(&endpoints)?;
         banner::print(&endpoints, data_dir.root(), started.elapsed())?;
-        let sent = first_steps::send(&endpoints.ingress, manifests.events);
+        let sent = first_steps::send(endpoints.ingress, manifests.events);
         shutdown.tracker.spawn(async move {
             if let Err(error) = sent.await {
                 tracing::warn!(%error, "an event of the manifests could not be sent");
@@ -110,6 +114,9 @@ impl Listeners {
     }
 }
 
+/// The page cache of the positions' store. Positions are small and few; sled's default is a gibibyte.
+const STATE_CACHE: u64 = 4 << 20;
+
 /// Everything that holds state.
 #[derive(Clone)]
 struct Parts {
@@ -121,7 +128,6 @@ struct Parts {
     dispatcher: Arc<Dispatcher>,
     directory: SharedDirectory,
     ingress_url: String,
-    state: sled::Db,
 }
 
 impl Parts {
@@ -133,10 +139,10 @@ impl Parts {
             &data.log(),
             SegmentOptions { clock: Arc::clone(&clock), ..SegmentOptions::default() },
         )?;
-        let memory = Arc::new(MemoryStore::new(MemoryOptions {
+        let memory = MemoryStore::new(MemoryOptions {
             clock: Arc::clone(&clock),
             ..MemoryOptions::default()
-        }));
+        });
         let state = sled::Config::new()
             .path(data.state())
             .cache_capacity(STATE_CACHE)
@@ -150,14 +156,16 @@ impl Parts {
         let api = ApiServer::open(&data.api(), heddle_crds::kinds(), now)?;
         let dispatcher = Dispatcher::open(
             DispatcherOptions {
-                state: state.clone(),
+                state,
                 dead_letters: Arc::clone(&segments) as Arc<dyn LogStore>,
                 locals: handlers::all(),
                 clock: Arc::clone(&clock),
                 tracker: shutdown.tracker.clone(),
                 stop: shutdown.graceful.clone(),
                 force: shutdown.force.clone(),
-                ..DispatcherOptions::default()
+                seed: rand::random(),
+                window_bytes: WINDOW_BYTES,
+                total_bytes: TOTAL_BYTES,
             },
             &mut registry,
         )?;
@@ -170,7 +178,92 @@ impl Parts {
             dispatcher,
             directory: Arc::new(ArcSwap::from_pointee(Directory::default())),
             ingress_url: endpoints.ingress.clone(),
-            state,
         })
+    }
+}
+
+impl Parts {
+    /// Starts everything on the process's tracker. What is returned tells when the controllers have
+    /// looked at all that was there.
+    fn start(
+        &self,
+        listeners: Listeners,
+        max_event_bytes: u32,
+        log_level: LogLevel,
+        shutdown: &Shutdown,
+    ) -> watch::Receiver<Progress> {
+        let Listeners { ingress: ingress_listener, api, admin: admin_listener, endpoints: _ } = listeners;
+        self.api.serve(api, &shutdown.tracker, &shutdown.graceful);
+        let brokers = BrokerControl::new(
+            self.ingress_url.clone(),
+            Arc::clone(&self.segments) as Arc<dyn LogStore>,
+            Arc::clone(&self.memory) as Arc<dyn LogStore>,
+            Arc::clone(&self.directory),
+        );
+        let names = [handlers::EVENT_DISPLAY.to_owned()].into();
+        let consumers =
+            ConsumerControl::new(Arc::clone(&self.dispatcher), brokers.open_logs(), names);
+        let controllers = Controllers { brokers, consumers, clock: Arc::clone(&self.clock) };
+        let client = self.api.client();
+        let synced = control::start(controllers, &client, &shutdown.tracker, &shutdown.graceful);
+
+        let options = IngressOptions {
+            max_body_bytes: max_event_bytes as usize,
+            ..IngressOptions::default()
+        };
+        let ingress = Ingress::new(
+            Arc::clone(&self.directory),
+            Arc::clone(&self.clock),
+            options,
+            &mut self.registry.lock(),
+        );
+        metrics::register(&self.segments, &self.directory, &mut self.registry.lock());
+        let tracker = &shutdown.tracker;
+        tracker.spawn(ingress.serve(
+            ingress_listener,
+            tracker.clone(),
+            shutdown.graceful.clone(),
+            shutdown.force.clone(),
+        ));
+        let admin = Admin {
+            registry: Arc::clone(&self.registry),
+            readiness: self.readiness(synced.clone()),
+            log_level: Some(log_level),
+            directory: Arc::clone(&self.directory),
+            dispatcher: Arc::clone(&self.dispatcher),
+            clock: Arc::clone(&self.clock),
+            stop: shutdown.graceful.clone(),
+        };
+        let graceful = shutdown.graceful.clone();
+        tracker.spawn(async move {
+            if let Err(error) = admin::serve(admin, admin_listener).await {
+                tracing::error!(%error, "the admin listener failed; stopping");
+                graceful.cancel();
+            }
+        });
+        synced
+    }
+
+    fn readiness(&self, synced: watch::Receiver<Progress>) -> Readiness {
+        let (segments, api) = (Arc::clone(&self.segments), Arc::clone(&self.api));
+        let log: Check = Box::new(move || match segments.health() {
+            Health::Ready => Ok(()),
+            Health::Degraded(reason) | Health::Failed(reason) => Err(reason),
+        });
+        let api: Check = Box::new(move || match api.health() {
+            ApiHealth::Good => Ok(()),
+            ApiHealth::ReadOnly { reason } => Err(reason.to_string()),
+        });
+        let controllers: Check = Box::new(move || match *synced.borrow() {
+            Progress::Synced => Ok(()),
+            Progress::Watching => Err("not everything has been looked at yet".to_owned()),
+        });
+        Readiness::new(vec![("log", log), ("api", api), ("controllers", controllers)])
+    }
+
+    /// Ends what writes to disk, after all tasks have ended.
+    fn close(&self) {
+        self.api.close();
+        self.segments.close();
     }
 }

@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
@@ -31,8 +31,8 @@ pub enum IngressError {
     /// Neither POST nor OPTIONS.
     #[error("{method} is not supported here; events are sent with POST")]
     Method {
-        /// The method.
-        method: Method,
+        /// The method, cut at 128 characters.
+        method: String,
     },
     /// HTTP/1.1 wants one Host.
     #[error("the request must have exactly one Host header with a valid value")]
@@ -133,11 +133,7 @@ impl IngressError {
                 "unsupported-content-coding",
                 "The content coding is not supported",
             ),
-            Self::TooLarge { .. } | Self::Append(AppendError::TooLarge { .. }) => (
-                S::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The request is too large",
-            ),
+            Self::TooLarge { .. } => TOO_LARGE,
             Self::BodyTimeout => (
                 S::REQUEST_TIMEOUT,
                 "body-timeout",
@@ -164,20 +160,7 @@ impl IngressError {
                 "The event has passed too many brokers",
             ),
             Self::Refused { .. } => (S::BAD_REQUEST, "invalid-event", "The event is not valid"),
-            Self::Append(AppendError::Busy { .. }) => {
-                (S::SERVICE_UNAVAILABLE, "log-busy", "The log is busy")
-            }
-            Self::Append(AppendError::Full { .. }) => {
-                (S::SERVICE_UNAVAILABLE, "log-full", "The log is full")
-            }
-            Self::Append(AppendError::DiskFull) => {
-                (S::INSUFFICIENT_STORAGE, "disk-full", "The disk is full")
-            }
-            Self::Append(AppendError::Closed { .. }) => (
-                S::SERVICE_UNAVAILABLE,
-                "log-closed",
-                "The log does not accept events",
-            ),
+            Self::Append(error) => append_line(error),
             Self::CommitTimeout => (
                 S::SERVICE_UNAVAILABLE,
                 "commit-timeout",
@@ -264,6 +247,27 @@ impl IngressError {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         response
+    }
+}
+
+const TOO_LARGE: Line = (
+    StatusCode::PAYLOAD_TOO_LARGE,
+    "too-large",
+    "The request is too large",
+);
+
+fn append_line(error: &AppendError) -> Line {
+    use StatusCode as S;
+    match error {
+        AppendError::Busy { .. } => (S::SERVICE_UNAVAILABLE, "log-busy", "The log is busy"),
+        AppendError::Full { .. } => (S::SERVICE_UNAVAILABLE, "log-full", "The log is full"),
+        AppendError::DiskFull => (S::INSUFFICIENT_STORAGE, "disk-full", "The disk is full"),
+        AppendError::TooLarge { .. } => TOO_LARGE,
+        AppendError::Closed { .. } => (
+            S::SERVICE_UNAVAILABLE,
+            "log-closed",
+            "The log does not accept events",
+        ),
     }
 }
 

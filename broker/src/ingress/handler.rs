@@ -66,7 +66,7 @@ impl Ingress {
             Method::OPTIONS => return Ok(Answer::Handshake),
             _ => {
                 return Err(IngressError::Method {
-                    method: head.method.clone(),
+                    method: cut(head.method.as_str()),
                 });
             }
         }

@@ -78,9 +78,9 @@ pub struct IngressOptions {
     pub max_headers: usize,
     /// The longest head of one request, in bytes; at least 8 KiB.
     pub max_header_bytes: usize,
-    /// How long a producer may take to send the head of a request, and how long a connection may
-    /// be idle before it.
-    pub header_timeout: Duration,
+    /// How long a connection may go without beginning a request, at the most: because it is idle,
+    /// or because the head of a request comes too slowly. At least three milliseconds.
+    pub idle_timeout: Duration,
     /// How long a producer may take to send the body of a request.
     pub body_timeout: Duration,
     /// How long to wait for the log to keep an event.
@@ -101,7 +101,7 @@ impl Default for IngressOptions {
             max_body_bytes: 1 << 20,
             max_headers: 100,
             max_header_bytes: 64 << 10,
-            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(90),
             body_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(30),
             max_in_flight_bytes: 256 << 20,
@@ -127,10 +127,11 @@ impl Ingress {
     pub fn new(
         directory: SharedDirectory,
         clock: Arc<dyn Clock>,
-        options: IngressOptions,
+        mut options: IngressOptions,
         registry: &mut Registry,
     ) -> Arc<Self> {
         let metrics = Metrics::register(registry);
+        options.idle_timeout = options.idle_timeout.max(Duration::from_millis(3));
         let limit = options.max_in_flight_bytes.max(options.max_body_bytes);
         let budget = body::Budget::new(limit, metrics.in_flight_bytes.clone());
         Arc::new(Self {

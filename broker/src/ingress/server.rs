@@ -4,6 +4,11 @@
 //! connection, because an answer is better than a silent queue; past those, connections wait in the
 //! kernel, whose queue is bounded too.
 //!
+//! A connection on which no request begins for `idle_timeout` is closed: an idle one, one that sends
+//! its head too slowly, or one that says nothing at all. A look at each connection a few times
+//! within that time finds them, and costs a request nothing; so it may be closed when a third of
+//! the time is still left.
+//!
 //! Shutdown has two stages. On `drain` the listener is no longer asked, idle connections close and
 //! the others finish the requests that they work on. On `force` everything is dropped where it
 //! stands. All tasks run on the tracker that the caller gives, which is also how the caller waits.
@@ -12,17 +17,18 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::Builder;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +40,9 @@ const TURNED_AWAY_AT_ONCE: usize = 64;
 const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after `accept` failed, which mostly means that no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a connection is looked at within the idle timeout. The last look but one asks it to
+/// end, the last one ends it.
+const IDLE_LOOKS: u32 = 3;
 /// How many requests one HTTP/2 connection may have at a time.
 const MAX_STREAMS: u32 = 250;
 /// The smallest buffer that the HTTP library takes, in bytes.
@@ -158,12 +167,13 @@ impl Connection {
     async fn converse(self, stream: TcpStream) {
         // Answers are small and wanted at once. Without this they would only be later.
         let _delayed = stream.set_nodelay(true);
-        let spoke = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::default());
         let service = service_fn(|request: http::Request<Incoming>| {
-            spoke.store(true, Ordering::Relaxed);
+            let active = Active::begin(&activity);
             let ingress = Arc::clone(&self.ingress);
             let place = self.place;
             async move {
+                let _active = active;
                 Ok::<_, Infallible>(match place {
                     Place::Seated => ingress.handle(request).await,
                     Place::TurnedAway => ingress.turn_away(request),
@@ -172,10 +182,10 @@ impl Connection {
         });
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        // The HTTP library does not limit how long a client takes to say which HTTP it speaks.
-        let mut opening = pin!(tokio::time::sleep(self.ingress.options.header_timeout));
+        let period = self.ingress.options.idle_timeout / IDLE_LOOKS;
+        let mut looks = tokio::time::interval_at(Instant::now() + period, period);
         let mut drain = pin!(self.drain.cancelled());
-        let (mut opened, mut draining) = (false, false);
+        let (mut draining, mut idle, mut begun) = (false, 0, 0);
         loop {
             tokio::select! {
                 biased;
@@ -189,10 +199,13 @@ impl Connection {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = opening.as_mut(), if !opened => {
-                    opened = true;
-                    if !spoke.load(Ordering::Relaxed) {
+                _ = looks.tick() => {
+                    idle = if activity.is_idle_since(&mut begun) { idle + 1 } else { 0 };
+                    if idle >= IDLE_LOOKS {
                         return;
+                    }
+                    if idle == IDLE_LOOKS - 1 {
+                        connection.as_mut().graceful_shutdown();
                     }
                 }
             }
@@ -204,20 +217,49 @@ impl Connection {
         let mut builder = Builder::new(self.tasks.clone());
         let head = options.max_header_bytes.max(MIN_BUFFER);
         let mut http1 = builder.http1();
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(options.header_timeout)
-            .max_buf_size(head);
+        // The library's own timer would cost an allocation a request.
+        http1.header_read_timeout(None).max_buf_size(head);
         if options.max_headers != FREE_HEADERS {
             http1.max_headers(options.max_headers);
         }
         builder
             .http2()
-            .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
-            .keep_alive_interval(options.header_timeout)
-            .keep_alive_timeout(options.header_timeout);
+            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX));
         builder
+    }
+}
+
+/// What a connection is doing, so that one that does nothing can be closed.
+#[derive(Debug, Default)]
+struct Activity {
+    begun: AtomicU64,
+    active: AtomicUsize,
+}
+
+impl Activity {
+    /// Whether no request is being answered, and none has begun since the last look. `begun` is
+    /// what the last look saw.
+    fn is_idle_since(&self, begun: &mut u64) -> bool {
+        let now = self.begun.load(Ordering::Relaxed);
+        let before = std::mem::replace(begun, now);
+        now == before && self.active.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// A request that is being answered.
+struct Active(Arc<Activity>);
+
+impl Active {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        activity.active.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,6 +10,7 @@
 //! * [`delivery`]: the delivery specification and annotations, resolved.
 //! * [`apply`]: the executor.
 
+pub mod apply;
 pub mod delivery;
 pub mod subscribers;
 pub mod subscription;
@@ -25,6 +26,8 @@ use heddle_crds::queue::Key;
 use heddle_crds::world::World;
 use heddle_crds::writer::Write;
 use jiff::Timestamp;
+
+pub use apply::Control;
 
 use crate::config::{ConsumerId, DeliveryPolicy, Order, Start, Target};
 

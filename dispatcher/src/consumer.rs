@@ -1,0 +1,530 @@
+//! One consumer: the task that takes events, delivers them and moves the position.
+//!
+//! Each turn it fills its window from what was read, starts what may start, and then waits for
+//! whatever comes first: an answer, a read, new events, the end of a wait, a change, or the end.
+//! All deliveries of a consumer run inside its task, so that an event costs no task of its own.
+//!
+//! # Laws
+//!
+//! 1. An offset is open in the position from before its first attempt until it is done.
+//! 2. A position passes an event only if it was not wanted, is done, or is gone from the log; the
+//!    last is counted.
+//! 3. What is held is bounded: the window, one batch read ahead, and the queue of the feed.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use heddle_broker::log::{Log, Offset, ReadBatch, ReadError};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, trace, warn};
+
+use crate::config::{ConsumerId, Order};
+use crate::delivery::{Action, Delivery, End, Failure, Outcome};
+use crate::feed::{Counts, Inbox};
+use crate::metrics::Meters;
+use crate::positions::Position;
+use crate::quiet::Quiet;
+use crate::route::Routes;
+use crate::stats::{Board, Moment, count};
+use crate::window::{Budget, Limits, Window};
+
+mod attempt;
+mod reading;
+
+use attempt::{Done, Job, Step, Task, perform, read_again};
+pub(crate) use attempt::{Tools, open_dead_letters};
+use reading::Read;
+pub(crate) use reading::Reading;
+
+/// The most events of one consumer that wait for a retry or behind another of their key. A
+/// consumer with more of them takes no new events until some are done.
+pub(crate) const PARKED: usize = 10_000;
+
+/// How long to wait after the log could not be read.
+const PAUSE: Duration = Duration::from_secs(1);
+/// A wait is looked at again after this time: the wall clock may have been set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What a consumer's task shares with those who look at it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) id: ConsumerId,
+    pub(crate) routes: Mutex<Arc<Routes>>,
+    pub(crate) changed: Notify,
+    pub(crate) position: Arc<Position>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) board: Board,
+    pub(crate) meters: Meters,
+    pub(crate) dead_letters: OnceLock<Arc<dyn Log>>,
+}
+
+/// When a consumer ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    /// Nothing new is started.
+    pub(crate) stop: CancellationToken,
+    /// What is under way is given up.
+    pub(crate) force: CancellationToken,
+}
+
+/// The running consumer.
+pub(crate) struct Consumer {
+    shared: Arc<Shared>,
+    tools: Arc<Tools>,
+    ends: Ends,
+    routes: Arc<Routes>,
+    window: Window,
+    window_bytes: usize,
+    budget: Arc<Budget>,
+    reading: Reading,
+    read: Option<Read>,
+    /// No read before this long.
+    paused: bool,
+    jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    random: SmallRng,
+    counted: Counts,
+    /// Events that were gone when they were to be read again.
+    lost: u64,
+    /// The order has changed: what is in flight ends before anything else starts.
+    reordering: bool,
+    failures: Quiet,
+    troubles: Quiet,
+}
+
+enum Wake {
+    Done(Done),
+    Read((Offset, Result<ReadBatch, ReadError>)),
+    Changed,
+    Stop,
+    Force,
+    Look,
+}
+
+impl Consumer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        tools: Arc<Tools>,
+        ends: Ends,
+        reading: Reading,
+        window_bytes: usize,
+        budget: Arc<Budget>,
+        seed: u64,
+    ) -> Self {
+        let routes = Arc::clone(&shared.routes.lock());
+        let window = Window::new(limits(&routes, window_bytes), Arc::clone(&budget));
+        Self {
+            window,
+            window_bytes,
+            budget,
+            shared,
+            tools,
+            ends,
+            routes,
+            reading,
+            read: None,
+            paused: false,
+            jobs: FuturesUnordered::new(),
+            random: SmallRng::seed_from_u64(seed),
+            counted: Counts::default(),
+            lost: 0,
+            reordering: false,
+            failures: Quiet::default(),
+            troubles: Quiet::default(),
+        }
+    }
+
+    /// Runs until it is stopped.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if self.reordering && self.jobs.is_empty() {
+                self.reorder();
+            }
+            if !self.reordering {
+                self.fill();
+                self.start();
+            }
+            self.publish();
+            match self.wait().await {
+                Wake::Done(done) => {
+                    self.finish(done);
+                    while let Some(Some(done)) = self.jobs.next().now_or_never() {
+                        self.finish(done);
+                    }
+                }
+                Wake::Read((from, result)) => self.take_read(from, result),
+                Wake::Changed => self.change(),
+                Wake::Look => self.paused = false,
+                Wake::Stop => break,
+                Wake::Force => return,
+            }
+        }
+        self.drain().await;
+        self.publish();
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let now = self.tools.clock.now();
+        let due = if self.routes.is_held() { None } else { self.window.next_due() };
+        let due = due.map(|due| until(due, now));
+        let sleep = match (due, self.paused) {
+            (Some(due), true) => Some(due.min(PAUSE)),
+            (None, true) => Some(PAUSE),
+            (due, false) => due,
+        };
+        let follows = self.reading.is_following() && self.window.room().is_some();
+        let read = &mut self.read;
+        tokio::select! {
+            biased;
+            () = self.ends.force.cancelled() => Wake::Force,
+            () = self.ends.stop.cancelled() => Wake::Stop,
+            () = self.shared.changed.notified() => Wake::Changed,
+            Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Wake::Done(done),
+            result = async {
+                match read {
+                    Some(read) => read.await,
+                    None => std::future::pending().await,
+                }
+            } => Wake::Read(result),
+            () = self.reading.inbox().ready(), if follows => Wake::Look,
+            () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => Wake::Look,
+        }
+    }
+
+    /// Moves what was read into the window, and sees to the next read.
+    fn fill(&mut self) {
+        while let Some(room) = self.window.room() {
+            let (records, next) = self.reading.take(room.records, room.bytes);
+            let position = &self.shared.position;
+            if records.is_empty() {
+                if position.look(|state| state.cursor.next() < next) {
+                    position.update(|state| state.cursor.pass(next));
+                }
+                break;
+            }
+            let mut fresh = Vec::with_capacity(records.len());
+            position.update(|state| {
+                for record in &records {
+                    let new = state.cursor.begin(record.offset);
+                    fresh.push(if new {
+                        Delivery::default()
+                    } else {
+                        state.delivery(record.offset)
+                    });
+                }
+                state.cursor.pass(next);
+            });
+            for (record, delivery) in records.into_iter().zip(fresh) {
+                trace!(consumer = %self.shared.id, offset = record.offset, "taken");
+                self.window
+                    .add(record.offset, record.accepted, record.event, delivery);
+            }
+        }
+        if self.read.is_none() && !self.paused && self.window.room().is_some() {
+            self.read = self.reading.next_read(&self.shared.position);
+        }
+    }
+
+    fn start(&mut self) {
+        if self.window.is_idle() || self.routes.is_held() {
+            return;
+        }
+        let now = self.tools.clock.now();
+        while let Some(offset) = self.window.start(now) {
+            let sink = self.routes.dead_letter.is_some();
+            let Some(item) = self.window.item(offset) else {
+                continue;
+            };
+            match item.event.clone() {
+                None => {
+                    let log = Arc::clone(self.reading.log());
+                    self.jobs.push(Box::pin(read_again(log, offset)));
+                }
+                Some(_) => {
+                    let action = item.delivery.resume(sink);
+                    self.act(offset, action);
+                }
+            }
+        }
+    }
+
+    /// Does what a delivery's machine says.
+    fn act(&mut self, offset: Offset, action: Action) {
+        let Some(item) = self.window.item(offset) else {
+            return;
+        };
+        let failure = || {
+            let unknown = || Failure {
+                destination: String::new(),
+                code: 500,
+                data: Vec::new(),
+                reason: "unknown".to_owned(),
+                retriable: false,
+                retry_after: None,
+            };
+            item.delivery.failure.clone().unwrap_or_else(unknown)
+        };
+        let task = match action {
+            Action::Send => Task::Send,
+            Action::Reply(reply) => Task::Reply(reply),
+            Action::DeadLetter => Task::DeadLetter(failure()),
+            Action::Keep => Task::Keep(failure()),
+            Action::WaitUntil(due) => {
+                let delivery = item.delivery.clone();
+                self.shared
+                    .position
+                    .update(|state| state.retry(offset, delivery));
+                return self.window.wait(offset, due);
+            }
+            Action::Done(end) => return self.end(offset, end),
+        };
+        if matches!(task, Task::DeadLetter(_) | Task::Keep(_)) {
+            let delivery = item.delivery.clone();
+            self.shared
+                .position
+                .update(|state| state.retry(offset, delivery));
+            if self.ends.stop.is_cancelled() && matches!(task, Task::DeadLetter(_)) {
+                return;
+            }
+        }
+        let Some(event) = item.event.clone() else {
+            return;
+        };
+        self.jobs.push(Box::pin(perform(Job {
+            offset,
+            event,
+            task,
+            routes: Arc::clone(&self.routes),
+            tools: Arc::clone(&self.tools),
+            shared: Arc::clone(&self.shared),
+        })));
+    }
+
+    fn end(&mut self, offset: Offset, end: End) {
+        let (board, meters) = (&self.shared.board, &self.shared.meters);
+        match end {
+            End::Delivered => count(&board.delivered),
+            End::DeadLettered => {
+                count(&board.dead_lettered);
+                meters.dead_lettered.inc();
+            }
+            End::Kept => {
+                count(&board.kept);
+                meters.kept.inc();
+            }
+        }
+        self.complete(offset);
+    }
+
+    fn complete(&mut self, offset: Offset) {
+        self.window.finish(offset);
+        self.shared.position.update(|state| state.complete(offset));
+    }
+
+    /// Goes on with an event after a step.
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Step {
+                offset,
+                step,
+                outcome,
+                took,
+                dropped_reply,
+            } => {
+                self.record(offset, step, &outcome, took, dropped_reply);
+                let now = self.tools.clock.now();
+                let sink = self.routes.dead_letter.is_some();
+                let random = self.random.random::<f64>();
+                let Some(item) = self.window.item(offset) else {
+                    return;
+                };
+                let policy = &self.routes.config.policy;
+                let action = item.delivery.on(outcome, policy, sink, now, random);
+                self.act(offset, action);
+            }
+            Done::Read { offset, event } => {
+                self.window.refill(offset, event);
+                let sink = self.routes.dead_letter.is_some();
+                if let Some(item) = self.window.item(offset) {
+                    let action = item.delivery.resume(sink);
+                    self.act(offset, action);
+                }
+            }
+            Done::Gone { offset } => self.lost(offset),
+            Done::Unreadable { offset, reason } => {
+                self.trouble(&reason);
+                let now = self.tools.clock.now();
+                self.window
+                    .wait(offset, now.checked_add(PAUSE).unwrap_or(now));
+            }
+        }
+    }
+
+    /// Counts and reports what came of a step.
+    fn record(
+        &mut self,
+        offset: Offset,
+        step: Step,
+        outcome: &Outcome,
+        took: Duration,
+        dropped_reply: bool,
+    ) {
+        let (board, meters) = (&self.shared.board, &self.shared.meters);
+        if step == Step::Send {
+            meters.seconds.observe(took.as_secs_f64());
+        }
+        if dropped_reply {
+            count(&board.dropped_replies);
+            meters.dropped_replies.inc();
+        } else if step == Step::Reply && *outcome == Outcome::Taken {
+            count(&board.replies);
+        }
+        let Outcome::Failed(failure) = outcome else {
+            if step == Step::Send {
+                meters.delivered.inc();
+            }
+            return;
+        };
+        count(&board.failed_attempts);
+        match step {
+            Step::Send => meters.failed.inc(),
+            Step::Reply => meters.reply_failed.inc(),
+            Step::DeadLetter => meters.dead_letter_failed.inc(),
+            Step::Keep => meters.keep_failed.inc(),
+        };
+        let reason = if failure.destination.is_empty() {
+            failure.reason.clone()
+        } else {
+            format!("{}: {}", failure.destination, failure.reason)
+        };
+        debug!(consumer = %self.shared.id, offset, ?step, error = reason, "an attempt failed");
+        if let Some(held_back) = self.failures.pass() {
+            let id = &self.shared.id;
+            if step == Step::Keep {
+                error!(consumer = %id, offset, error = reason, held_back,
+                    "a dead letter cannot be kept; the event stays in the backlog");
+            } else {
+                warn!(consumer = %id, offset, error = reason, held_back, "a delivery failed");
+            }
+        }
+        *board.last_error.lock() = Some(reason);
+    }
+
+    fn take_read(&mut self, from: Offset, result: Result<ReadBatch, ReadError>) {
+        self.read = None;
+        match result {
+            Ok(batch) => {
+                let gone = self.reading.on_read(from, batch, &self.shared.position);
+                for offset in gone {
+                    self.lost(offset);
+                }
+            }
+            Err(error) => {
+                self.paused = true;
+                self.trouble(&error.to_string());
+            }
+        }
+    }
+
+    /// An event that was still to be delivered is gone from the log.
+    fn lost(&mut self, offset: Offset) {
+        self.complete(offset);
+        self.shared.meters.expired.inc();
+        self.lost += 1;
+        if let Some(held_back) = self.troubles.pass() {
+            error!(consumer = %self.shared.id, offset, held_back,
+                "an event was removed from the log before it was delivered");
+        }
+    }
+
+    fn trouble(&mut self, reason: &str) {
+        *self.shared.board.last_error.lock() = Some(reason.to_owned());
+        if let Some(held_back) = self.troubles.pass() {
+            warn!(consumer = %self.shared.id, error = reason, held_back, "the log cannot be read");
+        }
+    }
+
+    /// Takes over a changed configuration.
+    fn change(&mut self) {
+        let routes = Arc::clone(&self.shared.routes.lock());
+        let before = std::mem::replace(&mut self.routes, routes);
+        let limits = limits(&self.routes, self.window_bytes);
+        self.window.set_in_flight(limits.in_flight);
+        self.reordering |= before.config.order != limits.order;
+    }
+
+    /// Starts afresh in another order: everything that is open is read again.
+    fn reorder(&mut self) {
+        self.reordering = false;
+        self.read = None;
+        let limits = limits(&self.routes, self.window_bytes);
+        self.window = Window::new(limits, Arc::clone(&self.budget));
+        let floor = self.shared.position.look(|state| state.cursor.floor());
+        self.reading.restart(floor);
+    }
+
+    /// Lets what is under way end; nothing is started but replies and dead letters to be kept.
+    async fn drain(&mut self) {
+        let force = self.ends.force.clone();
+        while !self.jobs.is_empty() {
+            match force.run_until_cancelled(self.jobs.next()).await {
+                Some(Some(done)) => self.finish_last(done),
+                Some(None) | None => return,
+            }
+        }
+    }
+
+    fn finish_last(&mut self, done: Done) {
+        match done {
+            Done::Step { .. } => self.finish(done),
+            Done::Read { .. } | Done::Gone { .. } | Done::Unreadable { .. } => {}
+        }
+    }
+
+    /// Tells others how things stand.
+    fn publish(&mut self) {
+        let counts = self.reading.counts();
+        let meters = &self.shared.meters;
+        if counts != self.counted {
+            meters.expired.inc_by(counts.expired - self.counted.expired);
+            meters.damaged.inc_by(counts.damaged - self.counted.damaged);
+        }
+        self.counted = counts;
+        *self.shared.board.moment.lock() = Moment {
+            oldest: self.window.oldest(),
+            in_flight: self.window.in_flight(),
+            waiting: self.window.waiting(),
+            held: self.window.len(),
+            bytes: self.window.bytes(),
+            following: self.reading.is_following(),
+            counts,
+            lost: self.lost,
+        };
+    }
+}
+
+fn limits(routes: &Routes, bytes: usize) -> Limits {
+    let config = &routes.config;
+    Limits {
+        order: config.order,
+        in_flight: match config.order {
+            Order::Ordered => 1,
+            Order::Unordered | Order::Key => config.max_in_flight.max(1) as usize,
+        },
+        parked: PARKED,
+        bytes,
+    }
+}
+
+fn until(due: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(now))
+        .unwrap_or(Duration::ZERO)
+        .min(LONGEST_SLEEP)
+}

@@ -1,0 +1,40 @@
+//! What a dead letter says: the event as it was, and why it was not taken.
+//!
+//! Three extensions are added (replaced, if the event has been a dead letter before):
+//! `knativeerrordest` is the URL that failed, `knativeerrorcode` the status, an Integer, and
+//! `knativeerrordata` the base64 of the first 1024 bytes of the answer. Everything else stays, the
+//! TTL included: a dead letter sink may be a broker, and a loop through it has to end.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use heddle_broker::event::{Event, EventError};
+
+use super::{ERROR_DATA, Failure};
+use crate::config::ConsumerId;
+
+/// The URL that did not take the event.
+pub const DESTINATION: &str = "knativeerrordest";
+/// The status of its answer.
+pub const CODE: &str = "knativeerrorcode";
+/// The start of its answer.
+pub const DATA: &str = "knativeerrordata";
+
+/// The name of the log that keeps the dead letters of a consumer that has no sink for them.
+#[must_use]
+pub fn log_name(id: &ConsumerId) -> String {
+    format!("dead-letter/{}/{}/{}", id.kind, id.namespace, id.name)
+}
+
+/// The dead letter for an event.
+///
+/// # Errors
+///
+/// When the event has no room for three more attributes.
+pub fn dead_letter(event: &Event, failure: &Failure) -> Result<Event, EventError> {
+    let data = failure.data.get(..ERROR_DATA).unwrap_or(&failure.data);
+    event.without(&[DESTINATION, CODE, DATA]).with(&[
+        (DESTINATION, failure.destination.as_str().into()),
+        (CODE, i32::from(failure.code).into()),
+        (DATA, STANDARD.encode(data).into()),
+    ])
+}

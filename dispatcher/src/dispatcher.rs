@@ -1,0 +1,473 @@
+//! All consumers of a process: what the control plane talks to.
+//!
+//! [`Dispatcher::apply`] starts a consumer, or changes a running one; [`Dispatcher::remove`] ends
+//! one whose resource is gone. Everything else goes on by itself until the two tokens of
+//! [`DispatcherOptions`] say otherwise: after `stop` nothing new is started and attempts under way
+//! may end; after `force` they are given up. In both cases positions are written last.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use heddle_broker::clock::Clock;
+use heddle_broker::log::{Log, LogStore, Offset, OpenError as LogOpenError, ReadError};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+
+use crate::config::{ConsumerConfig, ConsumerId, Source, Start};
+use crate::consumer::{Consumer, Ends, Reading, Shared, Tools, open_dead_letters};
+use crate::cursor::Cursor;
+use crate::delivery::dead_letter;
+use crate::feed::{Feeds, Inbox};
+use crate::metrics::{self, Metrics, Observed};
+use crate::positions::{OpenError, Position, Positions, State};
+use crate::route::{Roads, Routes};
+use crate::stats::{Board, ConsumerStats};
+use crate::subscriber::LocalSubscribers;
+use crate::subscriber::http::Executor;
+use crate::window::Budget;
+
+/// What a dispatcher is opened with.
+#[derive(Debug)]
+pub struct DispatcherOptions {
+    /// Keeps positions, in a tree of its own.
+    pub state: sled::Db,
+    /// Keeps the dead letter logs of consumers without a sink.
+    pub dead_letters: Arc<dyn LogStore>,
+    /// What `local://` addresses name.
+    pub locals: LocalSubscribers,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Spreads waits. The same seed gives the same waits.
+    pub seed: u64,
+    /// Runs all tasks.
+    pub tracker: TaskTracker,
+    /// Ends gracefully.
+    pub stop: CancellationToken,
+    /// Ends at once.
+    pub force: CancellationToken,
+    /// About the most bytes of events that one consumer holds.
+    pub window_bytes: usize,
+    /// About the most bytes of events that all consumers together hold. Past it, each still may
+    /// hold one event.
+    pub total_bytes: usize,
+}
+
+/// The default of [`DispatcherOptions::window_bytes`].
+pub const WINDOW_BYTES: usize = 8 << 20;
+/// The default of [`DispatcherOptions::total_bytes`].
+pub const TOTAL_BYTES: usize = 256 << 20;
+
+/// A consumer could not be started. Trying again may help.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Its place in the log could not be found.
+    #[error("{id}: the place to start could not be found: {source}")]
+    Start {
+        /// Whose.
+        id: ConsumerId,
+        /// Why.
+        source: ReadError,
+    },
+    /// The dispatcher is being shut down.
+    #[error("the dispatcher is shutting down")]
+    Stopped,
+    /// Its dead letter log, which exists, could not be opened.
+    #[error(transparent)]
+    DeadLetters(#[from] LogOpenError),
+}
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    ends: Ends,
+    done: CancellationToken,
+    source: Source,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Dispatcher {
+    consumers: Mutex<HashMap<ConsumerId, Running>>,
+    /// One change at a time.
+    changes: tokio::sync::Mutex<()>,
+    running: TaskTracker,
+    positions: Arc<Positions>,
+    feeds: Feeds,
+    metrics: Metrics,
+    budget: Arc<Budget>,
+    tools: Arc<Tools>,
+    roads: Roads,
+    ends: Ends,
+    with_dead_letters: HashSet<String>,
+    seed: u64,
+    window_bytes: usize,
+}
+
+impl Dispatcher {
+    /// Opens the positions and starts what all consumers share.
+    ///
+    /// # Errors
+    ///
+    /// When the positions cannot be read.
+    pub fn open(
+        options: DispatcherOptions,
+        registry: &mut Registry,
+    ) -> Result<Arc<Self>, OpenError> {
+        let DispatcherOptions {
+            state,
+            dead_letters,
+            locals,
+            clock,
+            seed,
+            tracker,
+            stop,
+            force,
+            window_bytes,
+            total_bytes,
+        } = options;
+        let positions = Positions::open(state, Arc::clone(&clock))?;
+        let connections = CancellationToken::new();
+        let with_dead_letters = dead_letters.names().into_iter().collect();
+        let this = Arc::new(Self {
+            consumers: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
+            running: TaskTracker::new(),
+            feeds: Feeds::new(tracker.clone(), stop.clone()),
+            metrics: Metrics::register(registry),
+            budget: Budget::new(total_bytes),
+            tools: Arc::new(Tools {
+                clock,
+                dead_letters,
+                tracker: tracker.clone(),
+            }),
+            roads: Roads {
+                locals,
+                executor: Executor {
+                    tracker: tracker.clone(),
+                    stop: connections.clone(),
+                },
+            },
+            ends: Ends { stop, force },
+            positions: Arc::clone(&positions),
+            with_dead_letters,
+            seed,
+            window_bytes,
+        });
+        metrics::observe(&this, registry);
+        let written = CancellationToken::new();
+        tracker.spawn(positions.run(tracker.clone(), written.clone()));
+        tracker.spawn(close(
+            this.ends.clone(),
+            this.running.clone(),
+            connections,
+            written,
+        ));
+        Ok(this)
+    }
+
+    /// Starts a consumer, or changes a running one; its position stays. When this returns, the
+    /// consumer has a durable position: what is accepted from now on will reach it.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApplyError`]. Nothing has been started then.
+    pub async fn apply(&self, config: ConsumerConfig) -> Result<(), ApplyError> {
+        if self.ends.stop.is_cancelled() {
+            return Err(ApplyError::Stopped);
+        }
+        let fresh = {
+            let _one = self.changes.lock().await;
+            if self.change(&config) {
+                return Ok(());
+            }
+            self.halt(&config.id).await;
+            self.start(config).await?
+        };
+        if fresh {
+            self.positions.settle().await;
+        }
+        Ok(())
+    }
+
+    /// The resource is gone: ends its consumer, and forgets its position, or keeps it for as long
+    /// as the consumer was told.
+    pub async fn remove(&self, id: &ConsumerId) {
+        let _one = self.changes.lock().await;
+        self.halt(id).await;
+        self.positions.forget(id);
+        self.metrics.remove(id);
+        info!(consumer = %id, "removed");
+    }
+
+    /// Says which consumers exist, after all of them have been applied: the positions of others
+    /// are forgotten as if they had been removed now.
+    pub fn retain(&self, existing: &HashSet<ConsumerId>) {
+        self.positions.retain(existing);
+    }
+
+    /// Says that all consumers of a log have been applied. As long as it has none, retention may
+    /// remove what is in it.
+    pub fn settled(&self, source: &Source) {
+        self.positions.settled(&source.name, &source.log);
+    }
+
+    /// Says that a log is gone.
+    pub fn forget_log(&self, name: &str) {
+        self.positions.unserve(name);
+    }
+
+    /// How a consumer is doing.
+    #[must_use]
+    pub fn stats(&self, id: &ConsumerId) -> Option<ConsumerStats> {
+        self.consumers.lock().get(id).map(Running::stats)
+    }
+
+    /// The consumers that run.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<ConsumerId> {
+        self.consumers.lock().keys().cloned().collect()
+    }
+
+    /// The log with the events of a consumer that neither its subscriber nor its dead letter sink
+    /// took; `None` when there never were any.
+    #[must_use]
+    pub fn dead_letters(&self, id: &ConsumerId) -> Option<Arc<dyn Log>> {
+        self.consumers
+            .lock()
+            .get(id)?
+            .shared
+            .dead_letters
+            .get()
+            .cloned()
+    }
+
+    /// Bytes of events that all consumers together hold.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// Changes a running consumer. False when it does not run, or has to be started again.
+    fn change(&self, config: &ConsumerConfig) -> bool {
+        let consumers = self.consumers.lock();
+        let Some(running) = consumers.get(&config.id) else {
+            return false;
+        };
+        let shared = &running.shared;
+        let before = Arc::clone(&shared.routes.lock());
+        let same_source = running.source.name == config.source.name
+            && Arc::ptr_eq(&running.source.log, &config.source.log);
+        let same_resource = before.config.uid == config.uid || config.keep_position.is_some();
+        if !same_source || !same_resource || running.done.is_cancelled() {
+            return false;
+        }
+        if before.config.uid != config.uid || before.config.keep_position != config.keep_position {
+            Positions::resume(
+                &shared.position,
+                Arc::clone(&config.uid),
+                config.keep_position,
+            );
+        }
+        shared.inbox.set_filter(config.filter.clone());
+        shared.inbox.set_max_events(queue(config));
+        let routes = Routes::new(config.clone(), &self.roads, Some(&before));
+        *shared.routes.lock() = Arc::new(routes);
+        shared.changed.notify_one();
+        debug!(consumer = %config.id, "changed");
+        true
+    }
+
+    /// Stops a consumer's task and waits for its end. Its position stays.
+    async fn halt(&self, id: &ConsumerId) {
+        let Some(running) = self.consumers.lock().remove(id) else {
+            return;
+        };
+        running.ends.force.cancel();
+        running.done.cancelled().await;
+    }
+
+    /// Starts a consumer. True when it has a new position.
+    async fn start(&self, config: ConsumerConfig) -> Result<bool, ApplyError> {
+        let Source { name, log } = config.source.clone();
+        let (position, fresh) = self.position(&config).await?;
+        self.positions.serve(&name, &log);
+        let inbox = Inbox::new(
+            config.filter.clone(),
+            self.window_bytes / 2,
+            Arc::clone(&self.budget),
+        );
+        inbox.set_max_events(queue(&config));
+        let id = config.id.clone();
+        let floor = position.look(|state| state.cursor.floor());
+        let shared = Arc::new(Shared {
+            id: id.clone(),
+            routes: Mutex::new(Arc::new(Routes::new(config.clone(), &self.roads, None))),
+            changed: Notify::new(),
+            position,
+            inbox: Arc::clone(&inbox),
+            board: Board::default(),
+            meters: self.metrics.meters(&id),
+            dead_letters: OnceLock::new(),
+        });
+        if self.with_dead_letters.contains(&dead_letter::log_name(&id)) {
+            open_dead_letters(&shared, &self.tools).await?;
+        }
+        let ends = Ends {
+            stop: self.ends.stop.child_token(),
+            force: self.ends.force.child_token(),
+        };
+        let budget = Arc::clone(&self.budget);
+        let feed = self.feeds.get(&name, &log);
+        let consumer = Consumer::new(
+            Arc::clone(&shared),
+            Arc::clone(&self.tools),
+            ends.clone(),
+            Reading::new(log, feed, inbox, Arc::clone(&budget), floor),
+            self.window_bytes,
+            budget,
+            self.seed ^ fingerprint(&id),
+        );
+        let done = CancellationToken::new();
+        let guard = done.clone().drop_guard();
+        let task = self.running.track_future(async move {
+            let _done = guard;
+            consumer.run().await;
+        });
+        self.tools.tracker.spawn(task);
+        info!(consumer = %id, offset = floor, "started");
+        let running = Running {
+            shared,
+            ends,
+            done,
+            source: config.source,
+        };
+        self.consumers.lock().insert(id, running);
+        Ok(fresh)
+    }
+
+    /// The position that a consumer starts at. True when it is new.
+    async fn position(&self, config: &ConsumerConfig) -> Result<(Arc<Position>, bool), ApplyError> {
+        let Source { name, log } = &config.source;
+        let stats = log.stats();
+        let mut at = None;
+        if let Some(found) = self.positions.find(&config.id) {
+            let (damaged, resumes, next) = found.look(|state| {
+                let same = state.uid == config.uid || config.keep_position.is_some();
+                (
+                    state.damaged,
+                    same && state.log == *name,
+                    state.cursor.next(),
+                )
+            });
+            if damaged || (resumes && next > stats.next) {
+                // What it pointed to is not known, or was a log that is not there any more.
+                at = Some(stats.first);
+            } else if resumes {
+                Positions::resume(&found, Arc::clone(&config.uid), config.keep_position);
+                return Ok((found, false));
+            }
+        }
+        let at = match at {
+            Some(at) => at,
+            None => self
+                .first(config)
+                .await
+                .map_err(|source| ApplyError::Start {
+                    id: config.id.clone(),
+                    source,
+                })?,
+        };
+        let state = State::new(
+            Arc::clone(&config.uid),
+            Arc::clone(name),
+            Cursor::at(at),
+            config.keep_position,
+        );
+        Ok((self.positions.create(&config.id, state), true))
+    }
+
+    /// Where a consumer without a position starts.
+    async fn first(&self, config: &ConsumerConfig) -> Result<Offset, ReadError> {
+        let log = &config.source.log;
+        let tail = *log.tail().borrow();
+        match config.start {
+            Start::Latest => Ok(tail),
+            Start::Earliest => Ok(log.stats().first),
+            Start::Time(time) => log.offset_at(time).await,
+            Start::Offset(offset) => Ok(offset.clamp(log.stats().first, tail)),
+        }
+    }
+}
+
+impl Running {
+    fn stats(&self) -> ConsumerStats {
+        let shared = &self.shared;
+        let (floor, next, open) = shared.position.look(|state| {
+            let cursor = &state.cursor;
+            (cursor.floor(), cursor.next(), cursor.open_len())
+        });
+        let (looked_at, queued) = shared.inbox.progress().unwrap_or((next, 0));
+        let looked_at = looked_at.max(next);
+        let tail = *self.source.log.tail().borrow();
+        let kept = shared.dead_letters.get().map_or(0, |log| {
+            let stats = log.stats();
+            stats.next - stats.first
+        });
+        ConsumerStats {
+            position: floor,
+            next: looked_at,
+            backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
+            dead_letters_kept: kept,
+            ..shared.board.stats()
+        }
+    }
+}
+
+impl Observed for Dispatcher {
+    fn observe(&self) -> Vec<(ConsumerId, ConsumerStats, f64)> {
+        let now = self.tools.clock.now();
+        let consumers = self.consumers.lock();
+        let observe = |(id, running): (&ConsumerId, &Running)| {
+            let stats = running.stats();
+            let age = |oldest: Timestamp| now.duration_since(oldest).as_secs_f64().max(0.0);
+            let age = stats.oldest_undelivered.map_or(0.0, age);
+            (id.clone(), stats, age)
+        };
+        consumers.iter().map(observe).collect()
+    }
+}
+
+/// After the end of all consumers, ends connections and lets positions be written a last time.
+async fn close(
+    ends: Ends,
+    running: TaskTracker,
+    connections: CancellationToken,
+    written: CancellationToken,
+) {
+    tokio::select! {
+        () = ends.stop.cancelled() => {}
+        () = ends.force.cancelled() => {}
+    }
+    running.close();
+    running.wait().await;
+    connections.cancel();
+    written.cancel();
+}
+
+/// How many events may queue for a consumer that shares the reading.
+fn queue(config: &ConsumerConfig) -> usize {
+    (2 * config.max_in_flight as usize).max(512)
+}
+
+fn fingerprint(id: &ConsumerId) -> u64 {
+    id.to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
+}

@@ -1,0 +1,543 @@
+//! Where each consumer stands, kept in sled so that a restart continues.
+//!
+//! A consumer's task changes its [`Position`] in memory, event by event. One task
+//! ([`Positions::run`]) writes the changed ones in one batch, at most every [`INTERVAL`], and
+//! flushes. What a crash loses is therefore half a second of progress: events are delivered again,
+//! none is lost. There is never more than one flush at a time; concurrent ones can lock up sled.
+//!
+//! ```text
+//!   position/<kind>/<namespace>/<name>          -> JSON: uid, log, cursor, grace
+//!   retry/<kind>/<namespace>/<name>/<offset BE> -> JSON: stage, attempts, due, failure
+//! ```
+//!
+//! Only retries that still wait when they are written are written, so that a short one costs
+//! nothing.
+//!
+//! # Laws
+//!
+//! 1. A log is released up to the lowest *durable* floor of all its positions, also of those whose
+//!    consumers have not been started (yet), or are gone but within their grace.
+//! 2. A record that cannot be read means redelivery from the oldest event, never a skipped one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use heddle_broker::clock::Clock;
+use heddle_broker::log::{Log, Offset};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, warn};
+
+use crate::config::ConsumerId;
+use crate::cursor::Cursor;
+use crate::delivery::Delivery;
+
+#[cfg(test)]
+mod tests;
+
+/// Positions are written at most this often.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
+/// How often positions whose grace has ended are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+const TREE: &str = "dispatcher/positions";
+const POSITION: &str = "position/";
+const RETRY: &str = "retry/";
+
+/// The positions could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the positions of consumers cannot be read: {0}")]
+pub struct OpenError(#[from] sled::Error);
+
+/// One consumer's place in one log.
+#[derive(Debug)]
+pub(crate) struct Position {
+    state: Mutex<State>,
+    dirty: AtomicBool,
+    wake: Arc<Notify>,
+}
+
+/// What is known of a position. Changed only through [`Position::update`].
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) uid: Arc<str>,
+    pub(crate) log: Arc<str>,
+    pub(crate) cursor: Cursor,
+    /// How long it outlives its resource.
+    pub(crate) keep: Option<Duration>,
+    /// When the grace of a resource that is gone ends.
+    expires: Option<Timestamp>,
+    /// The record could not be read.
+    pub(crate) damaged: bool,
+    retries: HashMap<Offset, Delivery>,
+    changed: HashSet<Offset>,
+    durable_floor: Offset,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    uid: String,
+    log: String,
+    cursor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<Timestamp>,
+}
+
+impl State {
+    pub(crate) fn new(
+        uid: Arc<str>,
+        log: Arc<str>,
+        cursor: Cursor,
+        keep: Option<Duration>,
+    ) -> Self {
+        Self {
+            uid,
+            log,
+            durable_floor: cursor.floor(),
+            cursor,
+            keep,
+            expires: None,
+            damaged: false,
+            retries: HashMap::new(),
+            changed: HashSet::new(),
+        }
+    }
+
+    /// Remembers how far the delivery of an open offset has come.
+    pub(crate) fn retry(&mut self, offset: Offset, delivery: Delivery) {
+        self.retries.insert(offset, delivery);
+        self.changed.insert(offset);
+    }
+
+    /// Finishes an open offset.
+    pub(crate) fn complete(&mut self, offset: Offset) {
+        self.cursor.complete(offset);
+        if self.retries.remove(&offset).is_some() {
+            self.changed.insert(offset);
+        }
+    }
+
+    /// How far the delivery of an offset had come.
+    pub(crate) fn delivery(&self, offset: Offset) -> Delivery {
+        self.retries.get(&offset).cloned().unwrap_or_default()
+    }
+
+    fn record(&self) -> Record {
+        Record {
+            uid: self.uid.to_string(),
+            log: self.log.to_string(),
+            cursor: STANDARD_NO_PAD.encode(self.cursor.encode()),
+            keep: self.keep,
+            expires: self.expires,
+        }
+    }
+
+    fn restore(bytes: &[u8]) -> Result<Self, String> {
+        let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let cursor = STANDARD_NO_PAD
+            .decode(&record.cursor)
+            .map_err(|error| error.to_string())?;
+        let cursor = Cursor::decode(&cursor).map_err(|error| error.to_string())?;
+        let mut state = Self::new(record.uid.into(), record.log.into(), cursor, record.keep);
+        state.expires = record.expires;
+        Ok(state)
+    }
+
+    fn damaged() -> Self {
+        let mut state = Self::new("".into(), "".into(), Cursor::at(0), None);
+        state.damaged = true;
+        state
+    }
+}
+
+impl Position {
+    fn new(state: State, wake: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(state),
+            dirty: AtomicBool::new(false),
+            wake,
+        })
+    }
+
+    /// Looks at the position.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.lock())
+    }
+
+    /// Changes the position; it is written within [`INTERVAL`].
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state.lock());
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+        result
+    }
+}
+
+/// A log that is released.
+#[derive(Clone, Debug)]
+struct Served {
+    log: Arc<dyn Log>,
+    /// Whether all of its consumers have a position.
+    settled: bool,
+}
+
+/// All positions.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    db: sled::Db,
+    tree: sled::Tree,
+    clock: Arc<dyn Clock>,
+    wake: Arc<Notify>,
+    known: Mutex<HashMap<String, Arc<Position>>>,
+    forgotten: Mutex<HashSet<String>>,
+    logs: Mutex<BTreeMap<Arc<str>, Served>>,
+    wanted: watch::Sender<u64>,
+    written: watch::Sender<u64>,
+}
+
+impl Positions {
+    /// Opens the positions in `db`.
+    pub(crate) fn open(db: sled::Db, clock: Arc<dyn Clock>) -> Result<Arc<Self>, OpenError> {
+        let tree = db.open_tree(TREE)?;
+        let wake = Arc::new(Notify::new());
+        let mut known: HashMap<String, Arc<Position>> = HashMap::new();
+        for entry in tree.scan_prefix(POSITION) {
+            let (key, value) = entry?;
+            let Some(name) = text_after(&key, POSITION) else {
+                continue;
+            };
+            let state = State::restore(&value).unwrap_or_else(|reason| {
+                error!(
+                    consumer = name,
+                    error = reason,
+                    "a position cannot be read; its consumer starts at the oldest event"
+                );
+                State::damaged()
+            });
+            known.insert(name.to_owned(), Position::new(state, Arc::clone(&wake)));
+        }
+        for entry in tree.scan_prefix(RETRY) {
+            let (key, value) = entry?;
+            restore_retry(&known, &key, &value);
+        }
+        Ok(Arc::new(Self {
+            db,
+            tree,
+            clock,
+            wake,
+            known: Mutex::new(known),
+            forgotten: Mutex::default(),
+            logs: Mutex::default(),
+            wanted: watch::Sender::new(0),
+            written: watch::Sender::new(0),
+        }))
+    }
+
+    /// Says which log has this name, so that it can be released.
+    pub(crate) fn serve(&self, name: &Arc<str>, log: &Arc<dyn Log>) {
+        let mut logs = self.logs.lock();
+        let settled = logs.get(name).is_some_and(|served| served.settled);
+        let served = Served {
+            log: Arc::clone(log),
+            settled,
+        };
+        logs.insert(Arc::clone(name), served);
+    }
+
+    /// All consumers of this log are known: while it has none, nobody needs what is in it.
+    pub(crate) fn settled(&self, name: &Arc<str>, log: &Arc<dyn Log>) {
+        let served = Served {
+            log: Arc::clone(log),
+            settled: true,
+        };
+        self.logs.lock().insert(Arc::clone(name), served);
+        self.release();
+    }
+
+    /// The log is gone.
+    pub(crate) fn unserve(&self, name: &str) {
+        self.logs.lock().remove(name);
+    }
+
+    /// The position of a consumer, where there is one that has not expired.
+    pub(crate) fn find(&self, id: &ConsumerId) -> Option<Arc<Position>> {
+        let position = self.known.lock().get(&id.to_string()).cloned()?;
+        let now = self.clock.now();
+        let expired = position.look(|state| state.expires.is_some_and(|end| end <= now));
+        (!expired).then_some(position)
+    }
+
+    /// Puts a consumer at a new position, in the place of one that it may have.
+    pub(crate) fn create(&self, id: &ConsumerId, state: State) -> Arc<Position> {
+        let position = Position::new(state, Arc::clone(&self.wake));
+        let name = id.to_string();
+        // What an older resource of this name left behind goes first.
+        self.forgotten.lock().insert(name.clone());
+        self.known.lock().insert(name, Arc::clone(&position));
+        position.update(|_| {});
+        position
+    }
+
+    /// Takes a found position over for a resource.
+    pub(crate) fn resume(position: &Position, uid: Arc<str>, keep: Option<Duration>) {
+        position.update(|state| {
+            state.uid = uid;
+            state.keep = keep;
+            state.expires = None;
+        });
+    }
+
+    /// The resource is gone: its position goes too, at once or after its grace.
+    pub(crate) fn forget(&self, id: &ConsumerId) {
+        self.forget_named(&id.to_string());
+    }
+
+    fn forget_named(&self, name: &str) {
+        let Some(position) = self.known.lock().get(name).cloned() else {
+            return;
+        };
+        if let Some(keep) = position.look(|state| state.keep) {
+            let end = self.clock.now().checked_add(keep).unwrap_or(Timestamp::MAX);
+            position.update(|state| state.expires = Some(state.expires.unwrap_or(end)));
+        } else {
+            self.drop_named(name);
+        }
+    }
+
+    fn drop_named(&self, name: &str) {
+        self.known.lock().remove(name);
+        self.forgotten.lock().insert(name.to_owned());
+        self.wake.notify_one();
+    }
+
+    /// Only these resources exist: the positions of all others go as in [`Positions::forget`].
+    pub(crate) fn retain(&self, existing: &HashSet<ConsumerId>) {
+        let existing: HashSet<String> = existing.iter().map(ToString::to_string).collect();
+        let gone: Vec<String> = {
+            let known = self.known.lock();
+            known
+                .keys()
+                .filter(|name| !existing.contains(*name))
+                .cloned()
+                .collect()
+        };
+        for name in gone {
+            self.forget_named(&name);
+        }
+    }
+
+    /// Waits until everything that has been changed so far is durable.
+    pub(crate) async fn settle(&self) {
+        let mut target = 0;
+        self.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            target = *wanted;
+        });
+        self.wake.notify_one();
+        let mut written = self.written.subscribe();
+        // The sender lives as long as `self`.
+        let _ = written.wait_for(|written| *written >= target).await;
+    }
+
+    /// Writes changed positions until `end`, and once more then.
+    pub(crate) async fn run(self: Arc<Self>, tracker: TaskTracker, end: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.wake.notified() => self.gather(&end).await,
+                () = tokio::time::sleep(SWEEP) => {}
+                () = end.cancelled() => {}
+            }
+            let last = end.is_cancelled();
+            let wanted = *self.wanted.borrow();
+            let this = Arc::clone(&self);
+            let error = match tracker.spawn_blocking(move || this.write()).await {
+                Ok(Ok(())) => {
+                    self.written.send_replace(wanted);
+                    None
+                }
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(error) = &error {
+                warn!(
+                    error,
+                    "positions could not be written; a restart would deliver events again"
+                );
+            }
+            if last {
+                return;
+            }
+            if error.is_some() {
+                end.run_until_cancelled(tokio::time::sleep(INTERVAL)).await;
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// Waits for more changes to write together, unless somebody waits for them.
+    async fn gather(&self, end: &CancellationToken) {
+        let mut wanted = self.wanted.subscribe();
+        let written = *self.written.borrow();
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            _ = wanted.wait_for(|wanted| *wanted > written) => {}
+            () = end.cancelled() => {}
+        }
+    }
+
+    /// Writes what has changed, flushes, and releases logs. Blocks.
+    fn write(&self) -> Result<(), sled::Error> {
+        self.sweep();
+        let forgotten = std::mem::take(&mut *self.forgotten.lock());
+        let changed: Vec<(String, Arc<Position>)> = {
+            let known = self.known.lock();
+            let changed = known
+                .iter()
+                .filter(|(_, position)| position.dirty.swap(false, Ordering::AcqRel));
+            changed
+                .map(|(name, position)| (name.clone(), Arc::clone(position)))
+                .collect()
+        };
+        if forgotten.is_empty() && changed.is_empty() {
+            self.release();
+            return Ok(());
+        }
+        let mut floors = Vec::with_capacity(changed.len());
+        let written = self
+            .batch(&forgotten, &changed, &mut floors)
+            .and_then(|batch| self.tree.apply_batch(batch))
+            .and_then(|()| self.db.flush());
+        if let Err(error) = written {
+            for (_, position) in &changed {
+                position.update(|state| state.changed.extend(state.retries.keys()));
+            }
+            self.forgotten.lock().extend(forgotten);
+            return Err(error);
+        }
+        for ((_, position), floor) in changed.iter().zip(floors) {
+            position.state.lock().durable_floor = floor;
+        }
+        self.release();
+        Ok(())
+    }
+
+    fn batch(
+        &self,
+        forgotten: &HashSet<String>,
+        changed: &[(String, Arc<Position>)],
+        floors: &mut Vec<Offset>,
+    ) -> Result<sled::Batch, sled::Error> {
+        let mut batch = sled::Batch::default();
+        for name in forgotten {
+            batch.remove(format!("{POSITION}{name}").into_bytes());
+            for key in self.tree.scan_prefix(format!("{RETRY}{name}/")).keys() {
+                batch.remove(key?);
+            }
+        }
+        for (name, position) in changed {
+            let mut state = position.state.lock();
+            floors.push(state.cursor.floor());
+            for offset in std::mem::take(&mut state.changed) {
+                let key = retry_key(name, offset);
+                match state.retries.get(&offset).map(serde_json::to_vec) {
+                    Some(Ok(value)) => batch.insert(key, value),
+                    Some(Err(_)) | None => batch.remove(key),
+                }
+            }
+            if let Ok(value) = serde_json::to_vec(&state.record()) {
+                batch.insert(format!("{POSITION}{name}").into_bytes(), value);
+            }
+        }
+        Ok(batch)
+    }
+
+    fn sweep(&self) {
+        let now = self.clock.now();
+        let expired: Vec<String> = {
+            let known = self.known.lock();
+            let expired = known
+                .iter()
+                .filter(|(_, position)| position.look(|s| s.expires.is_some_and(|end| end <= now)));
+            expired.map(|(name, _)| name.clone()).collect()
+        };
+        for name in expired {
+            self.drop_named(&name);
+        }
+    }
+
+    /// Tells each log how far nobody needs it any more.
+    fn release(&self) {
+        let logs: Vec<(Arc<str>, Served)> = {
+            let logs = self.logs.lock();
+            logs.iter()
+                .map(|(name, served)| (Arc::clone(name), served.clone()))
+                .collect()
+        };
+        let mut floors: HashMap<Arc<str>, Offset> = logs
+            .iter()
+            .filter(|(_, served)| served.settled)
+            .map(|(name, served)| (Arc::clone(name), *served.log.tail().borrow()))
+            .collect();
+        {
+            let known = self.known.lock();
+            let mut seen: HashSet<Arc<str>> = HashSet::new();
+            for position in known.values() {
+                let state = position.state.lock();
+                if state.damaged {
+                    return;
+                }
+                let floor = state.durable_floor;
+                if seen.insert(Arc::clone(&state.log)) {
+                    floors.insert(Arc::clone(&state.log), floor);
+                } else if let Some(lowest) = floors.get_mut(&state.log) {
+                    *lowest = floor.min(*lowest);
+                }
+            }
+        }
+        for (name, served) in logs {
+            if let Some(&floor) = floors.get(&name) {
+                served.log.release(floor);
+            }
+        }
+    }
+}
+
+fn restore_retry(known: &HashMap<String, Arc<Position>>, key: &[u8], value: &[u8]) {
+    let Some((name, &offset)) = key.split_last_chunk::<8>() else {
+        return;
+    };
+    let offset = Offset::from_be_bytes(offset);
+    let position = text_after(name, RETRY)
+        .and_then(|name| name.strip_suffix('/'))
+        .and_then(|name| known.get(name));
+    let (Some(position), Ok(delivery)) = (position, serde_json::from_slice(value)) else {
+        return;
+    };
+    let mut state = position.state.lock();
+    if state.cursor.is_open(offset) {
+        state.retries.insert(offset, delivery);
+    } else {
+        state.changed.insert(offset);
+    }
+}
+
+fn retry_key(name: &str, offset: Offset) -> Vec<u8> {
+    let mut key = format!("{RETRY}{name}/").into_bytes();
+    key.extend_from_slice(&offset.to_be_bytes());
+    key
+}
+
+fn text_after<'a>(key: &'a [u8], prefix: &str) -> Option<&'a str> {
+    std::str::from_utf8(key).ok()?.strip_prefix(prefix)
+}

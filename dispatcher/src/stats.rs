@@ -1,0 +1,113 @@
+//! How a consumer is doing, for people and for gauges.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use heddle_broker::log::Offset;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::feed::Counts;
+
+/// The state of one consumer at one moment. Counts are since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConsumerStats {
+    /// Everything below this offset is done.
+    pub position: Offset,
+    /// Everything below this offset has been looked at.
+    pub next: Offset,
+    /// Events not delivered or not looked at.
+    pub backlog: u64,
+    /// When the log accepted the oldest event that was taken and is not delivered.
+    pub oldest_undelivered: Option<Timestamp>,
+    /// Attempts under way.
+    pub in_flight: usize,
+    /// Events that wait for their next attempt.
+    pub waiting_retry: usize,
+    /// Events in memory that are not done with, in flight and waiting ones included.
+    pub held: usize,
+    /// Bytes of events in memory.
+    pub held_bytes: usize,
+    /// Whether it keeps up and shares the reading with others.
+    pub following: bool,
+    /// Events looked at.
+    pub seen: u64,
+    /// Events wanted.
+    pub matched: u64,
+    /// Events that the subscriber took.
+    pub delivered: u64,
+    /// Attempts that failed.
+    pub failed_attempts: u64,
+    /// Events that the dead letter sink took.
+    pub dead_lettered: u64,
+    /// Events put into the consumer's own dead letter log.
+    pub kept: u64,
+    /// Events in that log, those of earlier runs included.
+    pub dead_letters_kept: u64,
+    /// Replies that were taken.
+    pub replies: u64,
+    /// Replies that were dropped because their TTL was used up.
+    pub dropped_replies: u64,
+    /// Events that were gone from the log before they were looked at or delivered.
+    pub missing: u64,
+    /// The last failure, for people.
+    pub last_error: Option<String>,
+}
+
+/// What a consumer's task tells others.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    pub(crate) delivered: AtomicU64,
+    pub(crate) failed_attempts: AtomicU64,
+    pub(crate) dead_lettered: AtomicU64,
+    pub(crate) kept: AtomicU64,
+    pub(crate) replies: AtomicU64,
+    pub(crate) dropped_replies: AtomicU64,
+    pub(crate) moment: Mutex<Moment>,
+    pub(crate) last_error: Mutex<Option<String>>,
+}
+
+/// What changes all the time, as of the last turn of the consumer's task.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moment {
+    pub(crate) oldest: Option<Timestamp>,
+    pub(crate) in_flight: usize,
+    pub(crate) waiting: usize,
+    pub(crate) held: usize,
+    pub(crate) bytes: usize,
+    pub(crate) following: bool,
+    pub(crate) counts: Counts,
+    pub(crate) lost: u64,
+}
+
+impl Board {
+    /// The statistics, but for what the position and the logs know.
+    pub(crate) fn stats(&self) -> ConsumerStats {
+        let moment = *self.moment.lock();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ConsumerStats {
+            oldest_undelivered: moment.oldest,
+            in_flight: moment.in_flight,
+            waiting_retry: moment.waiting,
+            held: moment.held,
+            held_bytes: moment.bytes,
+            following: moment.following,
+            seen: moment.counts.seen,
+            matched: moment.counts.matched,
+            missing: moment.counts.expired + moment.counts.damaged + moment.lost,
+            delivered: read(&self.delivered),
+            failed_attempts: read(&self.failed_attempts),
+            dead_lettered: read(&self.dead_lettered),
+            kept: read(&self.kept),
+            replies: read(&self.replies),
+            dropped_replies: read(&self.dropped_replies),
+            last_error: self.last_error.lock().clone(),
+            ..ConsumerStats::default()
+        }
+    }
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
