@@ -50,4 +50,3 @@ pub struct UpArgs {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
-
