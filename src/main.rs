@@ -1,2 +1,48 @@
 //! The `heddle` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use heddle::cli::{self, Command};
+use heddle::{run, telemetry};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    // Whoever makes a TLS connection finds the one provider that is built in.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("the runtime cannot be started: {error}")),
+    };
+    if !matches!(cli.command, Command::Up(_)) {
+        return runtime.block_on(cli::run(cli));
+    }
+    let Command::Up(args) = cli.command else {
+        return ExitCode::FAILURE;
+    };
+    let log_level = match telemetry::install(&args.log, args.log_format) {
+        Ok(log_level) => log_level,
+        Err(error) => {
+            return fail(&format!(
+                "--log {:?} is not a log filter: {error}",
+                args.log
+            ));
+        }
+    };
+    match runtime.block_on(run::up::up(*args, log_level)) {
+        Ok(code) => code,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+/// Says in one line why nothing runs.
+#[allow(clippy::print_stderr)]
+fn fail(message: &str) -> ExitCode {
+    eprintln!("heddle: {message}");
+    ExitCode::FAILURE
+}

@@ -5,7 +5,9 @@
 //! Kubernetes resources; everything else here works without them.
 
 pub mod clock;
+pub mod control;
 pub mod directory;
 pub mod event;
 pub mod filter;
+pub mod ingress;
 pub mod log;

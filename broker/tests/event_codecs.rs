@@ -104,14 +104,13 @@ prop_compose! {
         for (name, value) in extensions {
             builder = builder.attribute(name, value);
         }
-        let built = match content_type {
+        match content_type {
             Some(content_type) => builder.data(content_type, body).build().unwrap(),
             None => {
                 let built = builder.data("a/b", body).build().unwrap();
                 built.without(&["datacontenttype"])
             }
-        };
-        built
+        }
     }
 }
 
@@ -307,15 +306,14 @@ proptest! {
     #[test]
     fn the_sdk_agrees(event in event()) {
         let mut event = event.without(&["datacontentencoding"]);
-        // The SDK refuses an object in `data` whose content type is not JSON, and fails on bad base64
-        // text only; what it refuses is not compared.
-        if event.data_form() == DataForm::Bytes && event.data().is_empty() {
-            event = event.without(&["datacontenttype"]);
+        // The SDK does not see JSON in a content type with parameters.
+        if event.attribute("datacontenttype").is_some_and(|a| a.text.contains("+json;")) {
+            event = event.with(&[("datacontenttype", "application/vnd.x+json".into())]).unwrap();
         }
         let written = json::encode(&event, &[]);
         let Ok(theirs) = serde_json::from_slice::<cloudevents::Event>(&written) else {
-            // Only JSON beyond the SDK's numbers and 0.3 strings that claim JSON are refused.
-            prop_assert!(event.spec_version() == SpecVersion::V03 || event.data_form() == DataForm::Bytes);
+            // It wants base64 to hold JSON where the content type says JSON.
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&event.data()).is_err());
             return Ok(());
         };
         let ours = cloudevents::Event::try_from(&json::decode(&written).unwrap()).unwrap();

@@ -1,6 +1,62 @@
 //! Heddle's resource types, their admission, and the Kubernetes-style API that keeps them.
 //!
 //! This crate knows nothing of events. [`resource`] is the seam between the types and whatever
-//! serves them.
+//! serves them: [`kinds`] hands over every kind, and a new one takes a file for its type and a line
+//! in the list below. [`crds`] makes what is installed on a cluster of the same types.
 
+mod admission;
+pub mod annotations;
+pub mod api;
+pub mod conditions;
+pub mod core;
+pub mod duck;
+pub mod duration;
+pub mod eventing;
+mod kind;
+pub mod kube;
+pub mod messaging;
 pub mod resource;
+mod schema;
+pub mod world;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+pub use crate::duration::parse_duration;
+use crate::kind::Registered;
+use crate::resource::ResourceKind;
+
+/// Every kind, in the order of installation.
+const KINDS: &[Registered] = &[
+    Registered::built_in(core::namespace_kind),
+    Registered::built_in(core::config_map_kind),
+    Registered::custom::<eventing::Broker>(),
+    Registered::custom::<eventing::Trigger>(),
+    Registered::custom::<messaging::Channel>(),
+    Registered::custom::<messaging::InMemoryChannel>(),
+    Registered::custom::<messaging::Subscription>(),
+];
+
+/// Every kind that the API serves.
+pub fn kinds() -> Vec<ResourceKind> {
+    KINDS.iter().map(|registered| (registered.kind)()).collect()
+}
+
+/// The definitions of our own kinds, in the order of installation.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    KINDS
+        .iter()
+        .filter_map(|registered| registered.definition)
+        .map(|make| make())
+        .collect()
+}
+
+/// [`crds`] as one YAML text of several documents, ready for `kubectl apply`.
+///
+/// # Errors
+/// A definition cannot be written as YAML, which would be a fault of a type of ours.
+pub fn crds_yaml() -> Result<String, serde_saphyr::ser::Error> {
+    crds()
+        .iter()
+        .map(|crd| Ok(format!("---\n{}", serde_saphyr::to_string(crd)?)))
+        .collect()
+}

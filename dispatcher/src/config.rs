@@ -162,8 +162,8 @@ pub struct ConsumerConfig {
     pub source: Source,
     /// Which events are wanted.
     pub filter: Filter,
-    /// Who gets them.
-    pub subscriber: Target,
+    /// Who gets them. While this is `None`, because its address is not known, events wait.
+    pub subscriber: Option<Target>,
     /// Where replies go; replies are ignored where this is `None`.
     pub reply: Option<ReplyTo>,
     /// Who gets the events that the subscriber did not take. Without one they are kept in the

@@ -7,6 +7,7 @@
 
 pub mod config;
 mod consumer;
+pub mod control;
 pub mod cursor;
 pub mod delivery;
 pub mod dispatcher;

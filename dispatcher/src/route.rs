@@ -10,7 +10,7 @@ use ::http::HeaderValue;
 use heddle_broker::log::{Log, Offset};
 use tracing::warn;
 
-use crate::config::{ConsumerConfig, ReplyTo, Target};
+use crate::config::{ConsumerConfig, Protocol, ReplyTo, Target};
 use crate::subscriber::http::{Executor, HttpSubscriber};
 use crate::subscriber::local::Unavailable;
 use crate::subscriber::{LocalSubscribers, Subscriber};
@@ -22,6 +22,24 @@ pub(crate) struct Route {
     /// The URL, as dead letters name it.
     pub(crate) url: Arc<str>,
     pub(crate) subscriber: Arc<dyn Subscriber>,
+}
+
+impl Route {
+    /// Stands in for an address that is not known. Nothing is started towards it; what was started
+    /// before fails, and waits.
+    fn unknown() -> Self {
+        Self {
+            target: Target {
+                uri: ::http::Uri::from_static("/"),
+                ca_certs: None,
+                protocol: Protocol::default(),
+            },
+            url: "".into(),
+            subscriber: Arc::new(Unavailable(
+                "the subscriber's address is not known".to_owned(),
+            )),
+        }
+    }
 }
 
 /// Where replies go.
@@ -61,8 +79,12 @@ impl Routes {
         };
         let namespace = HeaderValue::from_str(&config.id.namespace)
             .unwrap_or_else(|_| HeaderValue::from_static(""));
+        let subscriber = match &config.subscriber {
+            Some(target) => route(target),
+            None => Route::unknown(),
+        };
         Self {
-            subscriber: route(&config.subscriber),
+            subscriber,
             reply: config.reply.as_ref().map(|reply| match reply {
                 ReplyTo::Log(log) => ReplyRoute::Log(Arc::clone(log)),
                 ReplyTo::Target(target) => ReplyRoute::Route(route(target)),
@@ -72,6 +94,11 @@ impl Routes {
             key: key_base(&config.uid, &config.source.name),
             config,
         }
+    }
+
+    /// Whether events have to wait, because nobody is known to take them.
+    pub(crate) fn is_held(&self) -> bool {
+        self.config.subscriber.is_none()
     }
 
     fn find(&self, target: &Target, idle: usize) -> Option<Route> {

@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 
 use super::attributes::{EventError, Rule, check_name, check_value};
-use super::packed::{Attribute, AttributeKind, DataForm, Event, Packer, SpecVersion};
+use super::packed::{
+    Attribute, AttributeKind, DataForm, Event, HEAD, Packer, SpecVersion, size_of,
+};
 
 /// The value of an attribute, with its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,16 @@ impl AttributeValue<'_> {
             Self::Integer(number) => Cow::Owned(number.to_string()),
             Self::Boolean(true) => Cow::Borrowed("true"),
             Self::Boolean(false) => Cow::Borrowed("false"),
+        }
+    }
+}
+
+impl AttributeValue<'_> {
+    /// The length of the text, in bytes.
+    fn len(&self) -> usize {
+        match self {
+            Self::String(text) => text.len(),
+            Self::Integer(_) | Self::Boolean(_) => self.text().len(),
         }
     }
 }
@@ -153,28 +165,26 @@ impl<'a> EventBuilder<'a> {
 
     /// Checks the parts and makes the event.
     pub fn build(self) -> Result<Event, EventError> {
-        let size = self
+        let size: usize = self
             .attributes
             .iter()
-            .map(|(name, value)| name.len() + value.text().len() + 6);
-        let mut packer = Packer::new(self.version, 8 + size.sum::<usize>() + self.data.len());
+            .map(|(name, value)| size_of(name, value.len()))
+            .sum();
+        let mut packer = Packer::new(self.version, HEAD + size + self.data.len());
         for (name, value) in &self.attributes {
-            if name == "specversion" {
-                return Err(EventError::new(name, Rule::Once));
-            }
-            add_value(&mut packer, name, value)?;
+            add_new(&mut packer, name, value)?;
         }
         packer.end(self.form, &self.data)
     }
 }
 
-fn add_value(
-    packer: &mut Packer,
-    name: &str,
-    value: &AttributeValue<'_>,
-) -> Result<(), EventError> {
-    let text = value.text();
+/// Checks an attribute and adds it. The version is no attribute to be added.
+fn add_new(packer: &mut Packer, name: &str, value: &AttributeValue<'_>) -> Result<(), EventError> {
+    if name == "specversion" {
+        return Err(EventError::new(name, Rule::Once));
+    }
     check_name(name)?;
+    let text = value.text();
     check_value(name, &text)?;
     packer.add(&Attribute {
         name,
@@ -193,26 +203,34 @@ impl Event {
     /// When a name or a value is not valid, or there would be too many attributes.
     /// `specversion` cannot be changed.
     pub fn with(&self, changes: &[(&str, AttributeValue<'_>)]) -> Result<Self, EventError> {
-        let room: usize = changes
+        let more = changes
             .iter()
-            .map(|(name, value)| name.len() + value.text().len() + 6)
+            .map(|(name, value)| size_of(name, value.len()))
             .sum();
-        let mut packer = Packer::new(self.spec_version(), self.size() + room);
+        let replaces = self
+            .attributes()
+            .any(|a| changes.iter().any(|(name, _)| *name == a.name));
+        if !replaces {
+            // The attributes are copied as one block.
+            let mut packer = Packer::extend(self, more);
+            for (name, value) in changes {
+                add_new(&mut packer, name, value)?;
+            }
+            return packer.end(self.data_form(), self.data_slice());
+        }
+        let mut packer = Packer::new(self.spec_version(), self.size() + more);
         for attribute in self.attributes() {
             match changes.iter().find(|(name, _)| *name == attribute.name) {
-                Some((name, value)) => add_value(&mut packer, name, value)?,
+                Some((name, value)) => add_new(&mut packer, name, value)?,
                 None => packer.add(&attribute)?,
             }
         }
         for (name, value) in changes {
-            if *name == "specversion" {
-                return Err(EventError::new(name, Rule::Once));
-            }
-            if self.attribute(name).is_none() {
-                add_value(&mut packer, name, value)?;
+            if self.attribute(name).is_none() || *name == "specversion" {
+                add_new(&mut packer, name, value)?;
             }
         }
-        packer.end(self.data_form(), &self.data())
+        packer.end(self.data_form(), self.data_slice())
     }
 
     /// A copy of the event without the given attributes. `id`, `source`, `type` and
@@ -227,7 +245,7 @@ impl Event {
             }
         }
         packer
-            .end(self.data_form(), &self.data())
+            .end(self.data_form(), self.data_slice())
             .unwrap_or_else(|_| self.clone())
     }
 }

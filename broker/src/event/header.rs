@@ -15,6 +15,14 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && byte != b'"' && byte != b'%'
 }
 
+/// Whether all of the bytes stand for themselves. Looks at every byte rather than stopping early,
+/// which is faster for values of ordinary length.
+pub(super) fn is_all_plain(value: &[u8]) -> bool {
+    value
+        .iter()
+        .fold(true, |plain, &byte| plain & is_plain(byte))
+}
+
 /// The text that a header value stands for.
 ///
 /// # Errors
@@ -22,7 +30,7 @@ fn is_plain(byte: u8) -> bool {
 /// [`Rule::Utf8`], where the bytes are not UTF-8 before or after percent-decoding.
 pub fn decode(value: &[u8]) -> Result<Cow<'_, str>, Rule> {
     let text = std::str::from_utf8(value).map_err(|_| Rule::Utf8)?;
-    if value.iter().all(|&byte| is_plain(byte)) {
+    if is_all_plain(value) {
         return Ok(Cow::Borrowed(text));
     }
     let unquoted = unquote(value);
@@ -42,7 +50,7 @@ pub fn decode(value: &[u8]) -> Result<Cow<'_, str>, Rule> {
 /// The header value that stands for the text.
 #[must_use]
 pub fn encode(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(is_plain) {
+    if is_all_plain(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
     let mut encoded = String::with_capacity(text.len() + 16);

@@ -23,8 +23,12 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::attributes::{self, EventError, Rule, check_name, check_value, shown};
-use super::packed::{Attribute, AttributeKind, DataForm, Event, Packer, SpecVersion};
+use super::attributes::{
+    self, EventError, Rule, check_name, check_plain_value, check_value, shown,
+};
+use super::packed::{
+    Attribute, AttributeKind, DataForm, Event, HEAD, Packer, SpecVersion, size_of,
+};
 use super::{header, json};
 
 /// The media type of one event in JSON.
@@ -83,7 +87,7 @@ pub enum DecodeError {
         /// Its position, counted from 0.
         index: usize,
         /// What is wrong with it.
-        error: Box<DecodeError>,
+        error: Box<Self>,
     },
     /// A reply holds a batch.
     #[error("a reply is one event or none, not a batch")]
@@ -233,7 +237,7 @@ fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, DecodeError
 /// Finds the required attributes, repeated headers and the size of the event.
 fn look(headers: &HeaderMap) -> Result<Found<'_>, EventError> {
     let mut found = Found {
-        size: 8,
+        size: HEAD,
         ..Found::default()
     };
     let mut previous = "";
@@ -241,7 +245,7 @@ fn look(headers: &HeaderMap) -> Result<Found<'_>, EventError> {
         let name = name.as_str();
         let Some(attribute) = name.strip_prefix(PREFIX) else {
             if name == CONTENT_TYPE {
-                found.size += value.len() + 21;
+                found.size += size_of("datacontenttype", value.len());
             }
             continue;
         };
@@ -251,7 +255,9 @@ fn look(headers: &HeaderMap) -> Result<Found<'_>, EventError> {
         }
         previous = name;
         found.any = true;
-        found.size += name.len() + value.len() + 6;
+        if attribute != "specversion" {
+            found.size += size_of(attribute, value.len());
+        }
         let [id, source, ty] = &mut found.required;
         match attribute {
             "specversion" => found.version = Some(value),
@@ -266,6 +272,18 @@ fn look(headers: &HeaderMap) -> Result<Found<'_>, EventError> {
 
 fn add(packer: &mut Packer, name: &str, value: &HeaderValue) -> Result<(), EventError> {
     let raw = value.as_bytes();
+    if header::is_all_plain(raw)
+        && let Ok(text) = std::str::from_utf8(raw)
+    {
+        check_plain_value(name, text)?;
+        let kind = AttributeKind::String;
+        return packer.add(&Attribute {
+            name,
+            kind,
+            text,
+            header: None,
+        });
+    }
     let text = header::decode(raw).map_err(|rule| EventError::new(name, rule))?;
     check_value(name, &text)?;
     // The producer's spelling is kept where we would choose another one.
@@ -305,7 +323,7 @@ fn add_content_type(packer: &mut Packer, value: &HeaderValue) -> Result<(), Even
 pub fn encode_binary(event: &Event, skip: &[&str]) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(16);
     let version = HeaderValue::from_static(event.spec_version().as_str());
-    headers.insert(HeaderName::from_static("ce-specversion"), version);
+    headers.insert(SPECVERSION.clone(), version);
     let mut typed = false;
     // The body is what the base64 of a 0.3 event stood for, so the body is not base64 any more.
     let unpacked =
@@ -356,14 +374,24 @@ fn share(event: &Event, text: &str) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(event.packed().slice_ref(text.as_bytes())).ok()
 }
 
+/// The headers of nearly every event.
+static USUAL: [(&str, HeaderName); 7] = [
+    ("id", HeaderName::from_static("ce-id")),
+    ("source", HeaderName::from_static("ce-source")),
+    ("type", HeaderName::from_static("ce-type")),
+    ("time", HeaderName::from_static("ce-time")),
+    ("subject", HeaderName::from_static("ce-subject")),
+    ("dataschema", HeaderName::from_static("ce-dataschema")),
+    (
+        "knativearrivaltime",
+        HeaderName::from_static("ce-knativearrivaltime"),
+    ),
+];
+static SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
+
 fn header_name(attribute: &str) -> Option<HeaderName> {
-    Some(match attribute {
-        "id" => HeaderName::from_static("ce-id"),
-        "source" => HeaderName::from_static("ce-source"),
-        "type" => HeaderName::from_static("ce-type"),
-        "time" => HeaderName::from_static("ce-time"),
-        "subject" => HeaderName::from_static("ce-subject"),
-        "knativearrivaltime" => HeaderName::from_static("ce-knativearrivaltime"),
-        name => HeaderName::try_from(format!("{PREFIX}{name}")).ok()?,
-    })
+    match USUAL.iter().find(|(name, _)| *name == attribute) {
+        Some((_, header)) => Some(header.clone()),
+        None => HeaderName::try_from(format!("{PREFIX}{attribute}")).ok(),
+    }
 }

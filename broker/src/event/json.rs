@@ -42,6 +42,9 @@ use super::packed::{
 /// The most members of one envelope: all attributes, `specversion`, the data, and as many nulls.
 const MAX_MEMBERS: usize = 2 * MAX_ATTRIBUTES;
 
+/// How much of the reader's reason an error repeats, in characters.
+const REASON_SHOWN: usize = 200;
+
 /// Reads one event.
 pub fn decode(text: &[u8]) -> Result<Event, DecodeError> {
     let text = std::str::from_utf8(text).map_err(|_| DecodeError::NotUtf8)?;
@@ -51,30 +54,44 @@ pub fn decode(text: &[u8]) -> Result<Event, DecodeError> {
 /// Reads a batch: an array of events. All are good, or the error names the first that is not.
 pub fn decode_batch(text: &[u8]) -> Result<Vec<Event>, DecodeError> {
     let text = std::str::from_utf8(text).map_err(|_| DecodeError::NotUtf8)?;
+    if is_string(text) {
+        return Err(encoded_twice());
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let mut bad = None;
     let events = reader.deserialize_seq(Elements { bad: &mut bad });
     if let Some(error) = bad {
         return Err(error);
     }
-    let events = events.map_err(|error| DecodeError::Json(error.to_string()))?;
-    reader
-        .end()
-        .map_err(|error| DecodeError::Json(error.to_string()))?;
+    let events = events.map_err(not_json)?;
+    reader.end().map_err(not_json)?;
     Ok(events)
 }
 
 fn decode_text(text: &str) -> Result<Event, DecodeError> {
+    if is_string(text) {
+        return Err(encoded_twice());
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
-    let members = reader
-        .deserialize_map(Members)
-        .map_err(|error| DecodeError::Json(error.to_string()))?;
-    reader
-        .end()
-        .map_err(|error| DecodeError::Json(error.to_string()))?;
+    let members = reader.deserialize_map(Members).map_err(not_json)?;
+    reader.end().map_err(not_json)?;
     Envelope::read(&members)?
         .pack(text.len())
         .map_err(DecodeError::Attribute)
+}
+
+/// Whether the text is a JSON string, which is what an event that was encoded twice is.
+fn is_string(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('"')
+}
+
+fn encoded_twice() -> DecodeError {
+    DecodeError::Json("it is a JSON string; perhaps it was encoded twice".into())
+}
+
+#[allow(clippy::needless_pass_by_value)] // It stands in `map_err`.
+fn not_json(error: serde_json::Error) -> DecodeError {
+    DecodeError::Json(error.to_string().chars().take(REASON_SHOWN).collect())
 }
 
 /// The members of one JSON object, values as their text.

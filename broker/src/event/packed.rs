@@ -22,12 +22,13 @@
 //! Invariant: an `Event` was packed by [`Packer`] or checked by [`Event::unpack`], so that reading
 //! it cannot fail.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::attributes::check_name;
 
 const LAYOUT: u8 = 1;
-const HEAD: usize = 8;
+pub(super) const HEAD: usize = 8;
+const ATTRIBUTE_HEAD: usize = 6;
 const HAS_HEADER_TEXT: u8 = 0x80;
 /// The attributes that stand first, in this order.
 const REQUIRED: [&str; 3] = ["id", "source", "type"];
@@ -210,6 +211,13 @@ impl Event {
         }
     }
 
+    /// The data, borrowed.
+    pub(super) fn data_slice(&self) -> &[u8] {
+        self.packed
+            .get(data_start(&self.packed)..)
+            .unwrap_or_default()
+    }
+
     /// How the data came in.
     #[must_use]
     pub fn data_form(&self) -> DataForm {
@@ -267,16 +275,16 @@ impl<'a> Iterator for Attributes<'a> {
 /// [`super::attributes`]); `id`, `source` and `type` come first, in that order.
 #[derive(Debug)]
 pub struct Packer {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     count: u8,
 }
 
 impl Packer {
-    /// Starts an event with its required attributes, given as (text, header text).
-    /// `capacity` is a guess at the whole size in bytes.
+    /// Starts an event without attributes. `capacity` is a guess at the whole size in bytes; where
+    /// it is exact, the event costs one allocation.
     #[must_use]
     pub fn new(version: SpecVersion, capacity: usize) -> Self {
-        let mut buffer = BytesMut::with_capacity(capacity.max(HEAD));
+        let mut buffer = Vec::with_capacity(capacity.max(HEAD));
         buffer.put_u8(LAYOUT);
         buffer.put_u8(match version {
             SpecVersion::V1 => 0,
@@ -284,6 +292,19 @@ impl Packer {
         });
         buffer.put_bytes(0, HEAD - 2);
         Self { buffer, count: 0 }
+    }
+
+    /// Starts an event with all attributes of another one, to which `more` bytes of attributes will
+    /// be added, and then the data of that event.
+    pub(super) fn extend(event: &Event, more: usize) -> Self {
+        let packed = &event.packed;
+        let mut buffer = Vec::with_capacity(packed.len() + more);
+        let end = data_start(packed).min(packed.len());
+        buffer.extend_from_slice(packed.get(..end).unwrap_or_default());
+        Self {
+            buffer,
+            count: packed.get(3).copied().unwrap_or_default(),
+        }
     }
 
     /// Adds one attribute. False, and nothing added, when the event has [`MAX_ATTRIBUTES`]
@@ -360,9 +381,14 @@ impl Packer {
         }
         // What `push` took is text, so the block needs no second look at every byte.
         Ok(Event {
-            packed: self.buffer.freeze(),
+            packed: self.buffer.into(),
         })
     }
+}
+
+/// What an attribute without a header text takes in an event, in bytes.
+pub(super) fn size_of(name: &str, text_len: usize) -> usize {
+    ATTRIBUTE_HEAD + name.len() + text_len
 }
 
 fn data_start(packed: &[u8]) -> usize {

@@ -159,9 +159,10 @@ fn attribute<'a>(
         // `Z` rather than an offset, as most producers write it.
         SdkAttribute::Time(time) => {
             let text = time.to_rfc3339();
-            text.strip_suffix("+00:00")
-                .map_or(text.clone(), |utc| format!("{utc}Z"))
-                .into()
+            match text.strip_suffix("+00:00") {
+                Some(utc) => format!("{utc}Z").into(),
+                None => text.into(),
+            }
         }
         SdkAttribute::SpecVersion(version) => version.to_string().into(),
     })

@@ -35,6 +35,7 @@
 //!    offset is ever given to a second event, also not after a removal of all events.
 
 pub mod memory;
+pub mod segment;
 #[cfg(any(test, feature = "test-util"))]
 pub mod suite;
 

@@ -1,0 +1,291 @@
+//! The executor: opens logs, publishes the directory, and hands on what is to be written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
+use heddle_crds::world::World;
+use jiff::Timestamp;
+use parking_lot::RwLock;
+
+use super::{Facts, Step, StoreKind, plan};
+use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
+use crate::log::{Log, LogStore, Retention};
+
+/// The logs that are open, by name. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct OpenLogs(Arc<RwLock<BTreeMap<String, Arc<dyn Log>>>>);
+
+impl OpenLogs {
+    /// The log of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Log>> {
+        self.0.read().get(name).cloned()
+    }
+
+    /// Whether the log is open.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.read().contains_key(name)
+    }
+
+    /// Takes in an open log.
+    pub fn insert(&self, name: &str, log: Arc<dyn Log>) {
+        self.0.write().insert(name.to_owned(), log);
+    }
+
+    /// All logs, by name.
+    #[must_use]
+    pub fn all(&self) -> BTreeMap<String, Arc<dyn Log>> {
+        self.0.read().clone()
+    }
+
+    fn remove(&self, name: &str) {
+        self.0.write().remove(name);
+    }
+}
+
+/// Turns Brokers and channels into logs and addresses.
+#[derive(Debug)]
+pub struct Control {
+    segment: Arc<dyn LogStore>,
+    memory: Arc<dyn LogStore>,
+    directory: SharedDirectory,
+    facts: Facts,
+    open: OpenLogs,
+    retentions: BTreeMap<String, Retention>,
+    /// The logs that are kept, open or not; those of objects that are gone have to be removed.
+    kept: BTreeSet<String>,
+}
+
+impl Control {
+    /// A controller that keeps durable logs in `segment`, others in `memory`, and publishes
+    /// `directory`. `ingress_url` is what addresses begin with.
+    #[must_use]
+    pub fn new(
+        ingress_url: String,
+        segment: Arc<dyn LogStore>,
+        memory: Arc<dyn LogStore>,
+        directory: SharedDirectory,
+    ) -> Self {
+        let kept = segment.names().into_iter().chain(memory.names()).collect();
+        let facts = Facts {
+            ingress_url,
+            ..Facts::default()
+        };
+        Self {
+            segment,
+            memory,
+            directory,
+            facts,
+            open: OpenLogs::default(),
+            retentions: BTreeMap::new(),
+            kept,
+        }
+    }
+
+    /// The logs that are open.
+    #[must_use]
+    pub fn open_logs(&self) -> OpenLogs {
+        self.open.clone()
+    }
+
+    /// Removes the logs of Brokers and channels that are gone, which plans for keys cannot see: nothing
+    /// wakes up for an object that went while the process was down. To be called once the world
+    /// is complete.
+    pub fn remove_orphans(&mut self, world: &World) {
+        let known: BTreeSet<String> = (world.brokers.iter())
+            .map(|broker| super::broker::log_of(broker))
+            .chain(
+                world
+                    .in_memory_channels
+                    .iter()
+                    .map(|channel| super::in_memory_channel::log_of(channel)),
+            )
+            .collect();
+        let orphans: Vec<String> = (self.kept.iter())
+            .filter(|name| name.starts_with("broker/") || name.starts_with("channel/"))
+            .filter(|name| !known.contains(*name))
+            .cloned()
+            .collect();
+        for name in orphans {
+            self.remove_log(&name);
+        }
+    }
+
+    /// Does what is to be done about one key, and returns what is to be written.
+    pub fn reconcile(&mut self, world: &World, key: &Key, now: Timestamp) -> Vec<Write> {
+        let mut steps = plan(world, &self.facts, key, now);
+        // What was found out while opening logs changes the plan; once they are open, it does not.
+        if self.open_logs_of(&steps) {
+            steps = plan(world, &self.facts, key, now);
+        }
+        let mut writes = Vec::new();
+        for step in steps {
+            match step {
+                Step::OpenLog { .. } => {}
+                Step::RemoveLogs { prefix, keep } => self.remove_logs(&prefix, keep.as_deref()),
+                Step::Serve {
+                    kind,
+                    namespace,
+                    name,
+                    log,
+                    ..
+                } => {
+                    self.serve(kind, &namespace, &name, &log);
+                }
+                Step::Withdraw {
+                    kind,
+                    namespace,
+                    name,
+                } => self.withdraw(kind, &namespace, &name),
+                Step::Write(write) => writes.push(write),
+            }
+        }
+        writes
+    }
+
+    /// Opens what is not open, and reads what open logs say. Whether anything is new.
+    fn open_logs_of(&mut self, steps: &[Step]) -> bool {
+        let mut news = false;
+        for step in steps {
+            let Step::OpenLog {
+                store,
+                name,
+                retention,
+            } = step
+            else {
+                continue;
+            };
+            let found = match self.open.get(name) {
+                Some(log) => Ok(log),
+                None => self.store(*store).open(name, *retention),
+            };
+            let fact = match found {
+                Ok(log) => {
+                    if self.retentions.insert(name.clone(), *retention) != Some(*retention) {
+                        log.set_retention(*retention);
+                    }
+                    let stats = log.stats();
+                    self.kept.insert(name.clone());
+                    self.open.insert(name, log);
+                    Ok(stats)
+                }
+                Err(error) => {
+                    tracing::error!(log = %name, %error, "a log could not be opened");
+                    Err(error.to_string())
+                }
+            };
+            if self.facts.logs.get(name) != Some(&fact) {
+                self.facts.logs.insert(name.clone(), fact);
+                news = true;
+            }
+        }
+        news
+    }
+
+    fn store(&self, kind: StoreKind) -> &dyn LogStore {
+        match kind {
+            StoreKind::Segment => &*self.segment,
+            StoreKind::Memory => &*self.memory,
+        }
+    }
+
+    fn remove_logs(&mut self, prefix: &str, keep: Option<&str>) {
+        let gone: Vec<String> = self
+            .kept
+            .range(prefix.to_owned()..)
+            .take_while(|name| name.starts_with(prefix))
+            .filter(|name| keep != Some(name.as_str()))
+            .cloned()
+            .collect();
+        for name in gone {
+            self.remove_log(&name);
+        }
+    }
+
+    fn remove_log(&mut self, name: &str) {
+        tracing::info!(log = %name, "removing the log of an object that is gone");
+        for store in [&self.segment, &self.memory] {
+            if let Err(error) = store.remove(name) {
+                tracing::error!(log = %name, %error, "a log could not be removed");
+                return;
+            }
+        }
+        self.kept.remove(name);
+        self.open.remove(name);
+        self.retentions.remove(name);
+        self.facts.logs.remove(name);
+    }
+
+    fn serve(&self, kind: EntryKind, namespace: &str, name: &str, log: &str) {
+        let Some(log) = self.open.get(log) else {
+            return;
+        };
+        let address = format!("{namespace}/{name}");
+        let current = self.directory.load();
+        let served = match kind {
+            EntryKind::Broker => current.brokers.get(&address),
+            EntryKind::Channel => current.channels.get(&address),
+        };
+        if served.is_some_and(|entry| Arc::ptr_eq(&entry.log, &log)) {
+            return;
+        }
+        let entry = Arc::new(Entry {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            log,
+        });
+        let mut next = Directory::clone(&current);
+        match kind {
+            EntryKind::Broker => {
+                next.brokers.insert(address, entry);
+            }
+            EntryKind::Channel => {
+                for host in hosts(namespace, name) {
+                    next.hosts.insert(host, Arc::clone(&entry));
+                }
+                next.channels.insert(address, entry);
+            }
+        }
+        self.directory.store(Arc::new(next));
+    }
+
+    fn withdraw(&self, kind: EntryKind, namespace: &str, name: &str) {
+        let address = format!("{namespace}/{name}");
+        let current = self.directory.load();
+        let served = match kind {
+            EntryKind::Broker => current.brokers.contains_key(&address),
+            EntryKind::Channel => current.channels.contains_key(&address),
+        };
+        if !served {
+            return;
+        }
+        let mut next = Directory::clone(&current);
+        match kind {
+            EntryKind::Broker => {
+                next.brokers.remove(&address);
+            }
+            EntryKind::Channel => {
+                for host in hosts(namespace, name) {
+                    next.hosts.remove(&host);
+                }
+                next.channels.remove(&address);
+            }
+        }
+        self.directory.store(Arc::new(next));
+    }
+}
+
+/// The host names of a channel: those that Knative gives it in a cluster, and one for this machine.
+fn hosts(namespace: &str, name: &str) -> [String; 4] {
+    let base = format!("{name}-kn-channel.{namespace}");
+    [
+        format!("{base}.svc.cluster.local"),
+        format!("{base}.svc"),
+        format!("{base}.localhost"),
+        base,
+    ]
+}

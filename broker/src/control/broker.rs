@@ -1,0 +1,267 @@
+//! Broker -> a log, an address, conditions.
+//!
+//! The class `MTChannelBasedBroker` (Knative's default) and `Heddle` keep events in the segment log.
+//! A ConfigMap in `spec.config` whose channel template names InMemoryChannel chooses memory, as it
+//! does in Knative. Brokers of other classes belong to other controllers and are left alone.
+
+use heddle_crds::annotations::{self, BROKER_CLASS, RetentionPolicy};
+use heddle_crds::duck::Addressable;
+use heddle_crds::eventing::broker as types;
+use heddle_crds::eventing::{Broker, BrokerStatus};
+use heddle_crds::kube::queue::Key;
+use heddle_crds::world::World;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde::Deserialize;
+
+use super::{Facts, Step, StoreKind, log_name, log_prefix, status_write};
+use crate::directory::EntryKind;
+use crate::log::{LogStats, Retention};
+
+/// The classes that are ours.
+pub const CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Heddle"];
+
+/// Whether the Broker is ours to look after.
+#[must_use]
+pub fn is_ours(broker: &Broker) -> bool {
+    broker
+        .annotations()
+        .get(BROKER_CLASS)
+        .is_none_or(|class| CLASSES.contains(&class.as_str()))
+}
+
+/// The name of the Broker's log.
+#[must_use]
+pub fn log_of(broker: &Broker) -> String {
+    let (namespace, name) = (broker.namespace().unwrap_or_default(), broker.name_any());
+    log_name(
+        "broker",
+        &namespace,
+        &name,
+        &broker.uid().unwrap_or_default(),
+    )
+}
+
+pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step> {
+    let kind = EntryKind::Broker;
+    let (namespace, name) = (key.namespace.clone(), key.name.clone());
+    let withdraw = Step::Withdraw {
+        kind,
+        namespace: namespace.clone(),
+        name: name.clone(),
+    };
+    let prefix = log_prefix("broker", &namespace, &name);
+    let Some(broker) = world.brokers.get(&namespace, &name) else {
+        return vec![withdraw, Step::RemoveLogs { prefix, keep: None }];
+    };
+    if broker.metadata.deletion_timestamp.is_some() {
+        return vec![withdraw];
+    }
+    if !is_ours(broker) {
+        return vec![withdraw];
+    }
+    let log = log_of(broker);
+    let store = store(world, broker);
+    let mut steps = Vec::new();
+    match &store {
+        Ok(store) => {
+            let opened = matches!(facts.logs.get(&log), Some(Ok(_)));
+            steps.push(Step::RemoveLogs {
+                prefix,
+                keep: Some(log.clone()),
+            });
+            steps.push(Step::OpenLog {
+                store: *store,
+                name: log.clone(),
+                retention: retention(broker.annotations()),
+            });
+            if opened {
+                steps.push(Step::Serve {
+                    kind,
+                    namespace,
+                    name,
+                    log: log.clone(),
+                    store: *store,
+                });
+            }
+        }
+        Err(_) => steps.push(withdraw),
+    }
+    let status = status(world, facts, broker, &log, store.err(), now);
+    let write = status_write(key, &**broker, broker.status.as_ref(), &status, &[]);
+    steps.extend(write.map(Step::Write));
+    steps
+}
+
+/// How long the log keeps events, by annotations.
+#[must_use]
+pub fn retention(annotations: &annotations::Annotations) -> Retention {
+    let standard = Retention::default();
+    let limits = (
+        annotations::retention_bytes(annotations).ok().flatten(),
+        annotations::retention_age(annotations).ok().flatten(),
+    );
+    let policy = annotations::retention_policy(annotations)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    Retention {
+        max_bytes: limits.0.or(standard.max_bytes),
+        max_age: limits.1.or(standard.max_age),
+        protect: policy == RetentionPolicy::Protect,
+    }
+}
+
+#[derive(Deserialize)]
+struct Template {
+    kind: String,
+}
+
+/// Which store keeps the Broker's events; or what is wrong with its configuration, for people.
+pub fn store(world: &World, broker: &Broker) -> Result<StoreKind, String> {
+    let Some(config) = &broker.spec.config else {
+        return Ok(StoreKind::Segment);
+    };
+    let own = broker.namespace().unwrap_or_default();
+    let namespace = config
+        .namespace
+        .as_deref()
+        .filter(|ns| !ns.is_empty())
+        .unwrap_or(&own);
+    if config.kind != "ConfigMap" {
+        return Err(format!(
+            "spec.config refers to a {}; a ConfigMap was expected",
+            config.kind
+        ));
+    }
+    let data = world
+        .config_map(namespace, &config.name)
+        .ok_or_else(|| format!("ConfigMap {namespace}/{} does not exist", config.name))?;
+    let text = data.get("channel-template-spec").ok_or_else(|| {
+        format!(
+            "ConfigMap {namespace}/{} has no key channel-template-spec",
+            config.name
+        )
+    })?;
+    let template: Template = serde_saphyr::from_str(text)
+        .map_err(|error| format!("channel-template-spec is not a channel template: {error}"))?;
+    match template.kind.as_str() {
+        "InMemoryChannel" => Ok(StoreKind::Memory),
+        kind => Err(format!(
+            "channel template kind {kind} is not supported; use InMemoryChannel, or leave spec.config out for the durable log"
+        )),
+    }
+}
+
+fn status(
+    world: &World,
+    facts: &Facts,
+    broker: &Broker,
+    log: &str,
+    refused: Option<String>,
+    now: Timestamp,
+) -> BrokerStatus {
+    let mut status = broker.status.clone().unwrap_or_default();
+    status.observed_generation = broker.metadata.generation;
+    let namespace = broker.namespace().unwrap_or_default();
+    let url = format!("{}/{namespace}/{}", facts.ingress_url, broker.name_any());
+    let address = Addressable {
+        name: Some("http".to_owned()),
+        url: Some(url),
+        ..Addressable::default()
+    };
+    let mut conditions = std::mem::take(&mut status.conditions);
+    let mut manage = types::CONDITIONS.manage(&mut conditions, now);
+    manage.initialize();
+    match (&refused, facts.logs.get(log)) {
+        (Some(reason), _) => {
+            manage.mark_false(
+                types::TRIGGER_CHANNEL_READY,
+                "ChannelTemplateFailed",
+                reason,
+            );
+        }
+        (None, Some(Err(reason))) => {
+            manage.mark_false(types::TRIGGER_CHANNEL_READY, "LogFailed", reason);
+        }
+        (None, None) => {
+            manage.mark_unknown(
+                types::TRIGGER_CHANNEL_READY,
+                "LogOpening",
+                "The log is being opened.",
+            );
+        }
+        (None, Some(Ok(stats))) => {
+            manage.mark_true(types::TRIGGER_CHANNEL_READY);
+            mark_retention(&mut manage, stats);
+        }
+    }
+    manage.mark_true(types::INGRESS_READY);
+    manage.mark_true(types::FILTER_READY);
+    manage.mark_true_with_reason(
+        types::EVENT_POLICIES_READY,
+        "OIDCDisabled",
+        "Feature \"authentication-oidc\" must be enabled to support Authorization",
+    );
+    let served = refused.is_none() && matches!(facts.logs.get(log), Some(Ok(_)));
+    if served {
+        manage.mark_true(types::ADDRESSABLE);
+        status.address = Some(address.clone());
+        status.addresses = vec![address];
+    } else {
+        manage.mark_false(
+            types::ADDRESSABLE,
+            "NotServed",
+            "The broker has no log yet.",
+        );
+        status.address = None;
+        status.addresses = Vec::new();
+    }
+    let sink = broker
+        .spec
+        .delivery
+        .as_ref()
+        .and_then(|d| d.dead_letter_sink.as_ref());
+    status.delivery = heddle_crds::duck::DeliveryStatus::default();
+    match sink.map(|sink| world.resolve(sink, &namespace)) {
+        None => manage.mark_true_with_reason(
+            types::DEAD_LETTER_SINK_RESOLVED,
+            "DeadLetterSinkNotConfigured",
+            "No dead letter sink is configured.",
+        ),
+        Some(Ok(resolved)) => {
+            manage.mark_true(types::DEAD_LETTER_SINK_RESOLVED);
+            status.delivery.dead_letter_sink_uri = Some(resolved.uri);
+            status.delivery.dead_letter_sink_ca_certs = resolved.ca_certs;
+            status.delivery.dead_letter_sink_audience = resolved.audience;
+        }
+        Some(Err(error)) => manage.mark_false(
+            types::DEAD_LETTER_SINK_RESOLVED,
+            "Unable to get the DeadLetterSink's URI",
+            &error.to_string(),
+        ),
+    }
+    status.conditions = conditions;
+    status
+}
+
+/// The condition that says whether retention is in the way of delivery. Informational.
+pub const LOG_RETENTION: &str = "LogRetention";
+
+fn mark_retention(manage: &mut heddle_crds::conditions::ConditionManager<'_>, stats: &LogStats) {
+    if stats.expired_unread > 0 {
+        manage.mark_false(
+            LOG_RETENTION,
+            "UndeliveredEventsExpired",
+            "Retention removed events that a Trigger had not delivered, as log.heddle.dev/retention-policy allows.",
+        );
+    } else if stats.held_bytes > 0 {
+        manage.mark_true_with_reason(
+            LOG_RETENTION,
+            "HeldForDelivery",
+            "The log is past its retention, but a Trigger still has to deliver what it holds.",
+        );
+    } else {
+        manage.mark_true(LOG_RETENTION);
+    }
+}

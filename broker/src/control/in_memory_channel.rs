@@ -1,0 +1,162 @@
+//! InMemoryChannel -> a memory log, an address, conditions.
+//!
+//! Its subscribers are written into its spec by the Subscription controller and served by the
+//! dispatcher, which also reports on them in `status.subscribers`; this plan leaves that field as it is.
+
+use heddle_crds::conditions::ConditionManager;
+use heddle_crds::duck::{Addressable, DeliveryStatus};
+use heddle_crds::kube::queue::Key;
+use heddle_crds::messaging::in_memory_channel as types;
+use heddle_crds::messaging::{InMemoryChannel, InMemoryChannelStatus};
+use heddle_crds::world::World;
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::{Facts, Step, StoreKind, broker, log_name, log_prefix, status_write};
+use crate::directory::EntryKind;
+
+/// The name of the channel's log.
+#[must_use]
+pub fn log_of(channel: &InMemoryChannel) -> String {
+    let (namespace, name) = (channel.namespace().unwrap_or_default(), channel.name_any());
+    log_name(
+        "channel",
+        &namespace,
+        &name,
+        &channel.uid().unwrap_or_default(),
+    )
+}
+
+pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step> {
+    let kind = EntryKind::Channel;
+    let (namespace, name) = (key.namespace.clone(), key.name.clone());
+    let withdraw = Step::Withdraw {
+        kind,
+        namespace: namespace.clone(),
+        name: name.clone(),
+    };
+    let prefix = log_prefix("channel", &namespace, &name);
+    let Some(channel) = world.in_memory_channels.get(&namespace, &name) else {
+        return vec![withdraw, Step::RemoveLogs { prefix, keep: None }];
+    };
+    if channel.metadata.deletion_timestamp.is_some() {
+        return vec![withdraw];
+    }
+    let log = log_of(channel);
+    let store = StoreKind::Memory;
+    let mut steps = vec![
+        Step::RemoveLogs {
+            prefix,
+            keep: Some(log.clone()),
+        },
+        Step::OpenLog {
+            store,
+            name: log.clone(),
+            retention: broker::retention(channel.annotations()),
+        },
+    ];
+    if matches!(facts.logs.get(&log), Some(Ok(_))) {
+        steps.push(Step::Serve {
+            kind,
+            namespace,
+            name,
+            log: log.clone(),
+            store,
+        });
+    }
+    let status = status(world, facts, channel, &log, now);
+    let write = status_write(
+        key,
+        &**channel,
+        channel.status.as_ref(),
+        &status,
+        &["subscribers"],
+    );
+    steps.extend(write.map(Step::Write));
+    steps
+}
+
+fn status(
+    world: &World,
+    facts: &Facts,
+    channel: &InMemoryChannel,
+    log: &str,
+    now: Timestamp,
+) -> InMemoryChannelStatus {
+    let mut status = channel.status.clone().unwrap_or_default();
+    status.observed_generation = channel.metadata.generation;
+    let mut conditions = std::mem::take(&mut status.conditions);
+    let mut manage = types::CONDITIONS.manage(&mut conditions, now);
+    manage.initialize();
+    let namespace = channel.namespace().unwrap_or_default();
+    match facts.logs.get(log) {
+        Some(Ok(_)) => {
+            manage.mark_true(types::DISPATCHER_READY);
+            manage.mark_true(types::ADDRESSABLE);
+            let url = format!(
+                "{}/channels/{namespace}/{}",
+                facts.ingress_url,
+                channel.name_any()
+            );
+            let address = Addressable {
+                name: Some("http".to_owned()),
+                url: Some(url),
+                ..Addressable::default()
+            };
+            status.address = Some(address.clone());
+            status.addresses = vec![address];
+        }
+        other => {
+            let reason = match other {
+                Some(Err(reason)) => reason,
+                _ => "The channel is being opened.",
+            };
+            manage.mark_false(types::DISPATCHER_READY, "LogNotOpen", reason);
+            manage.mark_false(types::ADDRESSABLE, "LogNotOpen", reason);
+        }
+    }
+    // The front door of all channels is the process's own ingress, which listens before this runs.
+    for condition in [
+        types::SERVICE_READY,
+        types::ENDPOINTS_READY,
+        types::CHANNEL_SERVICE_READY,
+    ] {
+        manage.mark_true(condition);
+    }
+    mark_policies(&mut manage, types::EVENT_POLICIES_READY);
+    let sink = channel
+        .spec
+        .delivery
+        .as_ref()
+        .and_then(|d| d.dead_letter_sink.as_ref());
+    status.delivery = DeliveryStatus::default();
+    match sink.map(|sink| world.resolve(sink, &namespace)) {
+        None => manage.mark_true_with_reason(
+            types::DEAD_LETTER_SINK_RESOLVED,
+            "DeadLetterSinkNotConfigured",
+            "No dead letter sink is configured.",
+        ),
+        Some(Ok(resolved)) => {
+            manage.mark_true(types::DEAD_LETTER_SINK_RESOLVED);
+            status.delivery.dead_letter_sink_uri = Some(resolved.uri);
+            status.delivery.dead_letter_sink_ca_certs = resolved.ca_certs;
+            status.delivery.dead_letter_sink_audience = resolved.audience;
+        }
+        Some(Err(error)) => manage.mark_false(
+            types::DEAD_LETTER_SINK_RESOLVED,
+            "DeadLetterSinkResolveFailed",
+            &error.to_string(),
+        ),
+    }
+    status.conditions = conditions;
+    status
+}
+
+/// No policies apply while authentication is off, which Knative says in these words.
+pub(super) fn mark_policies(manage: &mut ConditionManager<'_>, condition: &str) {
+    manage.mark_true_with_reason(
+        condition,
+        "OIDCDisabled",
+        "Feature \"authentication-oidc\" must be enabled to support Authorization",
+    );
+}

@@ -1,0 +1,130 @@
+//! From Brokers and channels to logs and addresses.
+//!
+//! For each key, a pure `plan` compares what the [`World`] says with what is there and returns
+//! [`Step`]s; [`Control`] carries them out. Plans know nothing of the data path but names.
+//!
+//! * [`broker`]: Broker -> a log, an address, conditions.
+//! * [`channel`]: Channel -> the channel behind it; its address is that channel's.
+//! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
+//! * [`apply`]: the executor.
+
+pub mod apply;
+pub mod broker;
+pub mod channel;
+pub mod in_memory_channel;
+
+use std::collections::BTreeMap;
+
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::{Write, status_patch};
+use heddle_crds::world::World;
+use jiff::Timestamp;
+
+pub use apply::{Control, OpenLogs};
+
+use crate::directory::EntryKind;
+use crate::log::{LogStats, Retention};
+
+/// Which store keeps a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StoreKind {
+    /// The durable log in the data directory.
+    Segment,
+    /// Memory, until the process ends.
+    Memory,
+}
+
+/// What plans know besides objects.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The URL under which the ingress can be reached, without a slash at the end.
+    pub ingress_url: String,
+    /// The logs that were opened, or why they could not be.
+    pub logs: BTreeMap<String, Result<LogStats, String>>,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Open a log, and set its retention.
+    OpenLog {
+        /// Which store keeps it.
+        store: StoreKind,
+        /// Its name.
+        name: String,
+        /// How long it keeps events.
+        retention: Retention,
+    },
+    /// Remove the logs of an object that is gone, or of another object that had its name.
+    RemoveLogs {
+        /// What the names begin with.
+        prefix: String,
+        /// The one that stays.
+        keep: Option<String>,
+    },
+    /// Take events at an address.
+    Serve {
+        /// Broker or channel.
+        kind: EntryKind,
+        /// The namespace of the object.
+        namespace: String,
+        /// The name of the object.
+        name: String,
+        /// The log that keeps the events.
+        log: String,
+        /// Which store has the log.
+        store: StoreKind,
+    },
+    /// Take no events there any more.
+    Withdraw {
+        /// Broker or channel.
+        kind: EntryKind,
+        /// The namespace of the object.
+        namespace: String,
+        /// The name of the object.
+        name: String,
+    },
+    /// Write an object or a status.
+    Write(Write),
+}
+
+/// The write that turns an object's status into `desired`, where something differs. The fields in
+/// `leave` are somebody else's.
+#[must_use]
+pub fn status_write<K: kube::Resource, S: serde::Serialize>(
+    key: &Key,
+    object: &K,
+    current: Option<&S>,
+    desired: &S,
+    leave: &[&str],
+) -> Option<Write> {
+    let patch = status_patch(current, desired, leave)?;
+    Some(Write::Status(
+        key.clone(),
+        object.meta().resource_version.clone(),
+        patch,
+    ))
+}
+
+/// What to do about one key.
+#[must_use]
+pub fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step> {
+    match key.kind {
+        "Broker" => broker::plan(world, facts, key, now),
+        "Channel" => channel::plan(world, key, now),
+        "InMemoryChannel" => in_memory_channel::plan(world, facts, key, now),
+        _ => Vec::new(),
+    }
+}
+
+/// The name of a log: it belongs to one object, not to whoever has its name next.
+#[must_use]
+pub fn log_name(kind: &str, namespace: &str, name: &str, uid: &str) -> String {
+    format!("{}{uid}", log_prefix(kind, namespace, name))
+}
+
+/// What the names of an object's logs begin with. Slashes cannot occur in names of objects.
+#[must_use]
+pub fn log_prefix(kind: &str, namespace: &str, name: &str) -> String {
+    format!("{kind}/{namespace}/{name}/")
+}

@@ -1,0 +1,96 @@
+//! Which broker or channel a request is for: by its Host, or else by its path.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::request::Parts;
+use http::{Uri, Version};
+
+use super::error::{IngressError, cut};
+use crate::directory::{Directory, Entry};
+
+/// Finds the entry. Channel hosts come first, then brokers by path, then channels by path.
+pub(super) fn find(directory: &Directory, head: &Parts) -> Result<Arc<Entry>, IngressError> {
+    let host = host(head)?;
+    let path = head.uri.path();
+    if !directory.hosts.is_empty()
+        && let Some(host) = host
+        && let Some(entry) = directory.hosts.get(&*name_of(host))
+    {
+        return if matches!(path, "" | "/") {
+            Ok(Arc::clone(entry))
+        } else {
+            Err(IngressError::ChannelPath)
+        };
+    }
+    if matches!(path, "" | "/") {
+        return Err(IngressError::NoTarget);
+    }
+    let key = path.strip_prefix('/').unwrap_or(path);
+    let key = key.strip_suffix('/').unwrap_or(key);
+    match key.split_once('/') {
+        Some((namespace, name))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {}
+        _ => return Err(IngressError::BadPath),
+    }
+    directory
+        .brokers
+        .get(key)
+        .or_else(|| directory.channels.get(key))
+        .map(Arc::clone)
+        .ok_or_else(|| IngressError::UnknownTarget { target: cut(key) })
+}
+
+/// The host of the request, perhaps with a port. HTTP/1.1 demands exactly one Host header
+/// (RFC 9112, section 3.2); a host in the request line outweighs it.
+fn host(head: &Parts) -> Result<Option<&str>, IngressError> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let first = hosts.next();
+    if hosts.next().is_some() || (first.is_none() && head.version == Version::HTTP_11) {
+        return Err(IngressError::Host);
+    }
+    match (authority(&head.uri), first) {
+        (Some(authority), _) => Ok(Some(authority)),
+        (None, Some(value)) => value.to_str().map(Some).map_err(|_| IngressError::Host),
+        (None, None) => Ok(None),
+    }
+}
+
+fn authority(uri: &Uri) -> Option<&str> {
+    uri.authority().map(http::uri::Authority::as_str)
+}
+
+/// The host without its port, in lower case.
+fn name_of(host: &str) -> Cow<'_, str> {
+    let end = match host.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((name, port)) if !port.contains(']') => name.len(),
+        _ => host.len(),
+    };
+    let name = host.get(..end).unwrap_or(host);
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_of;
+
+    #[test]
+    fn hosts_lose_their_port_and_case() {
+        for (host, name) in [
+            ("a.b", "a.b"),
+            ("A.b:80", "a.b"),
+            ("a:", "a"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(host), name);
+        }
+    }
+}

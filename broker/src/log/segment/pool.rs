@@ -1,0 +1,303 @@
+//! Space ahead of need: files of zeros that become segments, and recycled ones.
+//!
+//! One thread writes zeros and syncs them, so that the writer only ever overwrites blocks that
+//! the file has already. A full disk is therefore met here, before any event is at stake; it is
+//! tried again until there is room. The first segment of a store does not exist in full when the
+//! first event comes: its file grows ahead of the writer, in chunks, and the writer waits for the
+//! chunk that it needs. That makes a start on an empty directory cheap.
+//!
+//! Invariant: of a file that was taken, the bytes below `prepared` are allocated and durable.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::fs::{FileSystem, SegmentFile, is_full};
+
+/// The first piece of a new file: enough to begin, and written in a few milliseconds.
+const FIRST_CHUNK: u64 = 1 << 20;
+/// The other pieces.
+const CHUNK: u64 = 4 << 20;
+/// How far the active segment is prepared ahead of what is written.
+const AHEAD: u64 = 16 << 20;
+/// How long a full disk is left alone before it is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// A file to become a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Spare {
+    pub(crate) name: String,
+    pub(crate) file: Arc<dyn SegmentFile>,
+    prepared: u64,
+}
+
+/// There is no space to be had now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoSpace {
+    /// The disk is full.
+    Full,
+    /// The store fails or stops.
+    Stopped,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: VecDeque<Spare>,
+    /// The file that is being extended.
+    growing: Option<Spare>,
+    /// Whether that file is the active segment.
+    is_active: bool,
+    /// How much of the active segment is written.
+    used: u64,
+    /// How far the active segment is prepared, if it was given up before it was prepared whole.
+    bound: Option<u64>,
+    /// The writer waits for a spare.
+    wanted: bool,
+    full: bool,
+    stopped: bool,
+    next_name: u64,
+}
+
+/// Files ahead of need.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    changed: Condvar,
+    fs: Arc<dyn FileSystem>,
+    /// The size of a segment.
+    capacity: u64,
+}
+
+impl Pool {
+    /// A pool that starts with the spares that were found, and names new ones from `next_name`.
+    pub(crate) fn new(
+        fs: Arc<dyn FileSystem>,
+        capacity: u64,
+        spares: Vec<(String, Arc<dyn SegmentFile>)>,
+        next_name: u64,
+    ) -> Self {
+        let ready = spares
+            .into_iter()
+            .map(|(name, file)| Spare {
+                name,
+                file,
+                prepared: capacity,
+            })
+            .collect();
+        // One spare is wanted from the start: for the first segment.
+        let state = State {
+            ready,
+            next_name,
+            wanted: true,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            fs,
+            capacity,
+        }
+    }
+
+    /// How many whole spares there are.
+    pub(crate) fn spares(&self) -> usize {
+        self.state.lock().ready.len()
+    }
+
+    /// Whether the disk was full when space was last asked of it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state.lock().full
+    }
+
+    /// Ends all waiting.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Takes in a file of a freed segment. False when there are enough already.
+    pub(crate) fn recycle(&self, from: &str, file: Arc<dyn SegmentFile>) -> io::Result<bool> {
+        let name = {
+            let mut state = self.state.lock();
+            // One in hand, one coming: a third would only take space.
+            if state.ready.len() >= 2 {
+                return Ok(false);
+            }
+            state.next_name += 1;
+            format!("spare-{}.seg", state.next_name)
+        };
+        self.fs.rename(from, &name)?;
+        let mut state = self.state.lock();
+        state.ready.push_back(Spare {
+            name,
+            file,
+            prepared: self.capacity,
+        });
+        self.changed.notify_all();
+        Ok(true)
+    }
+
+    /// Waits for a file with at least `need` prepared bytes, and takes it as the active segment.
+    pub(crate) fn take(&self, need: u64) -> Result<Spare, NoSpace> {
+        let mut state = self.state.lock();
+        // An unfinished active segment is not extended any more: the room is needed elsewhere.
+        if state.is_active {
+            state.bound = state.growing.take().map(|growing| growing.prepared);
+            state.is_active = false;
+        }
+        loop {
+            if state.stopped {
+                return Err(NoSpace::Stopped);
+            }
+            if let Some(spare) = state.ready.pop_front() {
+                (state.wanted, state.used, state.bound) = (false, 0, None);
+                return Ok(spare);
+            }
+            if !state.is_active
+                && let Some(growing) = &state.growing
+                && growing.prepared >= need.min(self.capacity)
+            {
+                let spare = growing.clone();
+                state.is_active = true;
+                (state.wanted, state.used, state.bound) = (false, 0, None);
+                return Ok(spare);
+            }
+            if state.full {
+                return Err(NoSpace::Full);
+            }
+            state.wanted = true;
+            self.changed.notify_all();
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Waits until the active segment is prepared up to `end`, which is about to be written.
+    pub(crate) fn reach(&self, end: u64) -> Result<(), NoSpace> {
+        let mut state = self.state.lock();
+        let wake = state.used < end;
+        state.used = state.used.max(end);
+        if wake && (state.is_active || state.used >= self.capacity / 2) {
+            self.changed.notify_all();
+        }
+        if state.bound.is_some_and(|bound| end > bound) {
+            return Err(NoSpace::Full);
+        }
+        loop {
+            let Some(growing) = state.growing.as_ref().filter(|_| state.is_active) else {
+                return Ok(());
+            };
+            if growing.prepared >= end.min(self.capacity) {
+                return Ok(());
+            }
+            if state.stopped {
+                return Err(NoSpace::Stopped);
+            }
+            if state.full {
+                return Err(NoSpace::Full);
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Prepares space until the pool is stopped. `report` is told of each change between full
+    /// (true) and not. Ends with an error that is not a full disk.
+    pub(crate) fn run(&self, report: impl Fn(bool)) -> io::Result<()> {
+        let mut state = self.state.lock();
+        while !state.stopped {
+            if state.full && !state.ready.is_empty() {
+                // A freed segment is room too.
+                state.full = false;
+                report(false);
+                self.changed.notify_all();
+            }
+            if !self.has_work(&state) {
+                self.changed.wait(&mut state);
+                continue;
+            }
+            let outcome = MutexGuard::unlocked(&mut state, || self.step());
+            match outcome {
+                Ok(()) if state.full => {
+                    state.full = false;
+                    report(false);
+                }
+                Ok(()) => {}
+                Err(error) if is_full(&error) => {
+                    if !state.full {
+                        state.full = true;
+                        report(true);
+                    }
+                    self.changed.notify_all();
+                    self.changed.wait_for(&mut state, RETRY);
+                }
+                Err(error) => return Err(error),
+            }
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    fn has_work(&self, state: &State) -> bool {
+        match &state.growing {
+            Some(active) if state.is_active => {
+                active.prepared < self.capacity && active.prepared < state.used + AHEAD
+            }
+            Some(_) => true,
+            None => {
+                let soon = state.wanted || state.full || state.used >= self.capacity / 2;
+                state.ready.is_empty() && soon
+            }
+        }
+    }
+
+    /// Writes the next piece of zeros, in a new file where none is growing.
+    fn step(&self) -> io::Result<()> {
+        let growing = self.state.lock().growing.clone();
+        let growing = match growing {
+            Some(growing) => growing,
+            None => self.create()?,
+        };
+        let chunk = if growing.prepared == 0 {
+            FIRST_CHUNK
+        } else {
+            CHUNK
+        };
+        let chunk = chunk.min(self.capacity - growing.prepared);
+        let zeros = vec![0; usize::try_from(chunk).unwrap_or(0)];
+        growing.file.write_at(&zeros, growing.prepared)?;
+        growing.file.sync_data()?;
+        let mut state = self.state.lock();
+        let Some(current) = state
+            .growing
+            .as_mut()
+            .filter(|file| file.name == growing.name)
+        else {
+            return Ok(()); // The writer has gone on to another file.
+        };
+        current.prepared += chunk;
+        if current.prepared >= self.capacity {
+            let whole = state.growing.take();
+            if !std::mem::take(&mut state.is_active) {
+                state.ready.extend(whole);
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self) -> io::Result<Spare> {
+        let name = {
+            let mut state = self.state.lock();
+            state.next_name += 1;
+            format!("spare-{}.seg", state.next_name)
+        };
+        let spare = Spare {
+            file: self.fs.create(&name)?,
+            name,
+            prepared: 0,
+        };
+        self.state.lock().growing = Some(spare.clone());
+        Ok(spare)
+    }
+}

@@ -1,0 +1,528 @@
+//! The one thread that writes segments: it gathers what waits into a group, writes and syncs the
+//! group once, and only then makes it visible and acknowledges it.
+//!
+//! Invariants: offsets are given here, in the order of the queue. A group is written only after
+//! the group before it is durable. Nothing is visible or acknowledged before `sync_data` has
+//! returned for it; when a write or a sync fails, nothing is acknowledged ever after.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::format::{self, FIRST_OF_UNIT, FRAMES_AT, HEAD, Head, Kind, MOVED, SegmentHeader};
+use super::fs::{SegmentFile, is_full};
+use super::group::{Group, Unit, put_stream};
+use super::pool::NoSpace;
+use super::queue::{Append, Item, encoded_len};
+use super::shared::{Segment, Shared, count, segment_name};
+use super::stream::{Stream, micros};
+use crate::log::{AppendError, Offset, Record};
+
+/// Why a group was not written.
+#[derive(Debug)]
+enum Refusal {
+    /// There is no room; later there may be.
+    Full,
+    /// The store has failed, or stops.
+    Closed(Arc<str>),
+}
+
+impl Refusal {
+    fn error(&self) -> AppendError {
+        match self {
+            Self::Full => AppendError::DiskFull,
+            Self::Closed(reason) => AppendError::Closed {
+                reason: Arc::clone(reason),
+            },
+        }
+    }
+}
+
+/// Tells whoever waits for an item that it was not written.
+pub(crate) fn refuse(item: Item, error: &AppendError) {
+    match item {
+        Item::Append(append) => {
+            let _ = append.reply.send(Err(error.clone()));
+        }
+        Item::Streams {
+            done: Some(done), ..
+        }
+        | Item::Move { done, .. } => {
+            let _ = done.try_send(Err(error.clone()));
+        }
+        Item::Streams { done: None, .. } => {}
+    }
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+struct Active {
+    number: u64,
+    file: Arc<dyn SegmentFile>,
+    /// Where the next group goes.
+    end: u64,
+    /// The number of the last group.
+    group: u32,
+}
+
+/// The writer's own state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    active: Option<Active>,
+    tail: Tail,
+    /// How many appends were in flight recently.
+    company: usize,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            active: None,
+            tail: Tail::default(),
+            company: 0,
+        }
+    }
+
+    /// Writes until the queue is stopped and empty.
+    pub(crate) fn run(mut self) {
+        loop {
+            let items = self.shared.queue.take(self.company);
+            if items.is_empty() {
+                break;
+            }
+            self.write(items);
+        }
+        if self.shared.failure().is_none() {
+            self.end();
+        }
+    }
+
+    fn write(&mut self, items: Vec<Item>) {
+        let (mut bytes, mut appends) = (0, 0);
+        for item in &items {
+            if let Item::Append(append) = item {
+                bytes += encoded_len(&append.events);
+                appends += 1;
+            }
+        }
+        let mut items = items.into_iter();
+        if let Err((item, refusal)) = self.write_all(&mut items) {
+            if matches!(refusal, Refusal::Full) {
+                self.shared.refusing.store(true, Ordering::Release);
+            }
+            let error = refusal.error();
+            item.into_iter()
+                .chain(items)
+                .for_each(|item| refuse(item, &error));
+            // Room may have come between the refusal and the mark.
+            if !self.shared.pool.is_full() {
+                self.shared.refusing.store(false, Ordering::Release);
+            }
+        }
+        let waiting = self.shared.queue.finished(bytes);
+        // Of those that were just answered, most come again at once. One that is alone must not
+        // wait for others.
+        self.company = if appends > 1 { appends + waiting } else { 0 };
+    }
+
+    /// Writes items in groups. On a refusal, returns the item that it met.
+    fn write_all(
+        &mut self,
+        items: &mut impl Iterator<Item = Item>,
+    ) -> Result<(), (Option<Item>, Refusal)> {
+        let mut group = self.new_group();
+        for item in items {
+            let need = need(&item);
+            if need == 0 && group.is_empty() && self.active.is_none() {
+                // Nothing to write, and no segment to start for it.
+                let number = self.shared.newest.load(Ordering::Acquire);
+                self.publish(number, item_to_empty_group(item));
+                continue;
+            }
+            if !self.fits(group.len() + need) {
+                let full = std::mem::take(&mut group);
+                if let Err(refusal) = self.commit(full).and_then(|()| self.rotate(need)) {
+                    return Err((Some(item), refusal));
+                }
+                group = self.new_group();
+            }
+            if let Some(active) = &self.active {
+                encode(&mut group, item, active.number, active.group + 1);
+            }
+        }
+        self.commit(group).map_err(|refusal| (None, refusal))
+    }
+
+    /// A group for the end of the active segment.
+    fn new_group(&self) -> Group {
+        Group::at(self.active.as_ref().map_or(0, |active| active.end))
+    }
+
+    /// Whether the active segment has room for a group of that length.
+    fn fits(&self, len: usize) -> bool {
+        let capacity = self.shared.sizes.segment;
+        self.active
+            .as_ref()
+            .is_some_and(|active| active.end + len as u64 <= capacity)
+    }
+
+    /// Makes a group durable, then visible, then known to its callers.
+    fn commit(&mut self, mut group: Group) -> Result<(), Refusal> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        let len = group.len() as u64;
+        let room = self.shared.sizes.segment - active.end;
+        let write = (len + HEAD as u64).min(room);
+        if len > 0 {
+            if let Err(no_space) = self.shared.pool.reach(active.end + write) {
+                let refusal = refusal(&self.shared, &no_space);
+                group.fail(&refusal.error());
+                return Err(refusal);
+            }
+            // Zeros after the group say that nothing follows; see the format.
+            group
+                .bytes
+                .resize(usize::try_from(write).unwrap_or(usize::MAX), 0);
+            let written = active.file.write_at(&group.bytes, active.end);
+            if let Err(error) = written.as_ref()
+                && is_full(error)
+            {
+                let refusal = self.give_up();
+                group.fail(&refusal.error());
+                return Err(refusal);
+            }
+            if let Err(error) = written.and_then(|()| active.file.sync_data()) {
+                let reason = format!("writing segment {} failed: {error}", active.number);
+                let refusal = Refusal::Closed(self.shared.fail(&reason));
+                group.fail(&refusal.error());
+                return Err(refusal);
+            }
+            count(&self.shared.counters.fsyncs, 1);
+            count(&self.shared.counters.groups, 1);
+            count(&self.shared.counters.bytes_written, write);
+            active.end += len;
+            active.group += 1;
+        }
+        let number = active.number;
+        self.publish(number, group);
+        Ok(())
+    }
+
+    /// A file system that needs room even to overwrite had none, in the middle of a group. Cuts
+    /// the group off, so that nothing of it is kept, and the segment is not written any more.
+    fn give_up(&mut self) -> Refusal {
+        let Some(active) = self.active.take() else {
+            return Refusal::Full;
+        };
+        let cut = active
+            .file
+            .set_len(active.end)
+            .and_then(|()| active.file.sync_data());
+        if let Err(error) = cut {
+            let reason = format!("segment {} could not be cut: {error}", active.number);
+            return Refusal::Closed(self.shared.fail(&reason));
+        }
+        self.retire(&active);
+        Refusal::Full
+    }
+
+    /// Hands a segment that is not written any more to maintenance.
+    fn retire(&self, active: &Active) {
+        if let Some(segment) = self.shared.segments.lock().get(&active.number) {
+            segment.end.store(active.end, Ordering::Release);
+        }
+        self.shared.chore(|chores| chores.seal.push(active.number));
+    }
+
+    /// Starts the next segment.
+    fn rotate(&mut self, need: usize) -> Result<(), Refusal> {
+        let number = self.shared.newest.load(Ordering::Acquire) + 1;
+        let streams: Vec<Arc<Stream>> =
+            self.shared.streams.read().by_id.values().cloned().collect();
+        let mut group = Group::default();
+        for stream in &streams {
+            put_stream(&mut group.bytes, stream, number, 1);
+        }
+        let end = FRAMES_AT + group.bytes.len() as u64;
+        let spare = self
+            .shared
+            .pool
+            .take(end + (need + HEAD) as u64)
+            .map_err(|no_space| refusal(&self.shared, &no_space))?;
+        if let Some(active) = self.active.take() {
+            self.retire(&active);
+        }
+        let header = SegmentHeader {
+            segment: number,
+            capacity: self.shared.sizes.segment,
+            next_stream: self.shared.streams.read().next_id,
+        };
+        let mut bytes = header.encode();
+        bytes.extend_from_slice(&group.bytes);
+        bytes.resize(bytes.len() + HEAD, 0);
+        bytes.truncate(usize::try_from(self.shared.sizes.segment).unwrap_or(usize::MAX));
+        let name = segment_name(number);
+        let started = (|| -> io::Result<()> {
+            spare.file.write_at(&bytes, 0)?;
+            spare.file.sync_data()?;
+            self.shared.fs.rename(&spare.name, &name)?;
+            self.shared.fs.sync_dir()
+        })();
+        if let Err(error) = started {
+            let reason = format!("segment {number} could not be started: {error}");
+            return Err(Refusal::Closed(self.shared.fail(&reason)));
+        }
+        count(&self.shared.counters.fsyncs, 1);
+        self.shared.newest.store(number, Ordering::Release);
+        self.shared
+            .segments
+            .lock()
+            .insert(number, Arc::new(Segment::new(number, u64::MAX)));
+        for stream in &streams {
+            stream.registered.store(true, Ordering::Release);
+        }
+        self.active = Some(Active {
+            number,
+            file: spare.file,
+            end,
+            group: 1,
+        });
+        self.shared.chore(|chores| chores.manifest = true);
+        Ok(())
+    }
+
+    /// Makes a durable group visible, and answers its callers, each in one pass.
+    fn publish(&mut self, segment: u64, group: Group) {
+        let mut touched: Vec<Arc<Stream>> = Vec::new();
+        let counters = &self.shared.counters;
+        for unit in &group.units {
+            match unit {
+                Unit::Append {
+                    stream, records, ..
+                } => {
+                    let mut state = stream.state.lock();
+                    for (indexed, _) in records {
+                        state.commit(segment, indexed);
+                    }
+                    self.tail
+                        .add(stream, &mut state, records.iter().map(|(_, record)| record));
+                    drop(state);
+                    count(&counters.group_appends, 1);
+                    count(&counters.group_events, records.len() as u64);
+                    if touched.last().is_none_or(|last| last.id != stream.id) {
+                        touched.push(Arc::clone(stream));
+                    }
+                }
+                Unit::Moved { stream, runs, .. } => {
+                    let mut state = stream.state.lock();
+                    for run in runs {
+                        count(&counters.moved_events, u64::from(run.count));
+                        state.moved(run.clone());
+                    }
+                }
+                Unit::Streams {
+                    streams, remove, ..
+                } => {
+                    streams
+                        .iter()
+                        .for_each(|stream| self.wrote_stream(stream, *remove, segment));
+                }
+            }
+        }
+        self.tail.evict(self.shared.sizes.tail);
+        counters
+            .tail_bytes
+            .store(self.tail.bytes as u64, Ordering::Relaxed);
+        touched.sort_by_key(|stream| stream.id);
+        touched.dedup_by_key(|stream| stream.id);
+        for stream in touched {
+            stream.registered.store(true, Ordering::Release);
+            let next = stream.state.lock().next;
+            stream.tail.send_replace(next);
+        }
+        group.answer();
+    }
+
+    fn wrote_stream(&self, stream: &Stream, remove: bool, segment: u64) {
+        stream.registered.store(true, Ordering::Release);
+        if remove {
+            let mut state = stream.state.lock();
+            state.removed_in = Some(segment);
+            state.runs.clear();
+            state.cache.clear();
+        }
+        self.shared.chore(|chores| chores.manifest = true);
+    }
+
+    /// Says in the log that it was closed in order.
+    fn end(&mut self) {
+        let Some(active) = &self.active else { return };
+        let mut group = Group::default();
+        let head = Head {
+            len: 0,
+            payload_crc: 0,
+            stream: 0,
+            left: 0,
+            offset: 0,
+            accepted: micros(self.shared.clock.now()),
+            group: active.group + 1,
+            kind: Kind::End,
+            flags: 0,
+        };
+        format::put_frame(&mut group.bytes, active.number, &head, &[]);
+        if self.fits(group.len()) {
+            // Should this fail, the next start reads a log that was not closed.
+            let _ = self.commit(group);
+        }
+    }
+}
+
+fn refusal(shared: &Shared, no_space: &NoSpace) -> Refusal {
+    match no_space {
+        NoSpace::Full => Refusal::Full,
+        NoSpace::Stopped => Refusal::Closed(
+            shared
+                .failure()
+                .unwrap_or_else(|| "the store was closed".into()),
+        ),
+    }
+}
+
+/// How many bytes an item takes in a segment.
+fn need(item: &Item) -> usize {
+    let stream_len = |stream: &Arc<Stream>| 2 * format::frame_len(9 + stream.name.len());
+    match item {
+        Item::Append(append) if append.events.is_empty() => 0,
+        Item::Append(append) => encoded_len(&append.events) + stream_len(&append.stream),
+        Item::Streams { streams, .. } => streams.iter().map(stream_len).sum(),
+        Item::Move { records, .. } => records
+            .iter()
+            .map(|record| format::frame_len(record.event.size()))
+            .sum(),
+    }
+}
+
+fn item_to_empty_group(item: Item) -> Group {
+    let mut group = Group::default();
+    encode(&mut group, item, 0, 0);
+    group
+}
+
+/// Adds an item to a group that goes to the given segment.
+fn encode(group: &mut Group, item: Item, segment: u64, number: u32) {
+    match item {
+        Item::Append(append) => encode_append(group, append, segment, number),
+        Item::Streams {
+            streams,
+            remove,
+            done,
+        } => {
+            for stream in &streams {
+                group.put_stream(stream, remove, segment, number);
+            }
+            group.units.push(Unit::Streams {
+                streams,
+                remove,
+                done,
+            });
+        }
+        Item::Move {
+            stream,
+            records,
+            done,
+        } => {
+            let runs = group.put_moved(&stream, &records, segment, number, MOVED | FIRST_OF_UNIT);
+            group.units.push(Unit::Moved { stream, runs, done });
+        }
+    }
+}
+
+fn encode_append(group: &mut Group, append: Append, segment: u64, number: u32) {
+    let Append {
+        stream,
+        events,
+        accepted,
+        reply,
+    } = append;
+    if !events.is_empty() && !stream.registered.load(Ordering::Acquire) {
+        group.put_stream(&stream, false, segment, number);
+    }
+    let first = group.next_of(&stream);
+    let mut left = u32::try_from(events.len()).unwrap_or(u32::MAX);
+    let mut flags = FIRST_OF_UNIT;
+    let mut records = Vec::with_capacity(events.len());
+    let at = accepted_time(accepted);
+    for event in events {
+        left -= 1;
+        let offset = group.advance(&stream);
+        let record = Record {
+            offset,
+            accepted: at,
+            event,
+        };
+        let indexed = group.put_event(&stream, &record, left, flags, segment, number);
+        records.push((indexed, record));
+        flags = 0;
+    }
+    let offsets: Range<Offset> = first..first + records.len() as u64;
+    group.units.push(Unit::Append {
+        stream,
+        offsets,
+        records,
+        reply,
+    });
+}
+
+/// The time that is read back for an event.
+pub(crate) fn accepted_time(micros: i64) -> jiff::Timestamp {
+    jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}
+
+/// The newest records of all logs, within one bound.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Which log's oldest records go next: how many, and of how many bytes.
+    order: VecDeque<(Arc<Stream>, usize, usize)>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn add<'a>(
+        &mut self,
+        stream: &Arc<Stream>,
+        state: &mut super::stream::State,
+        records: impl Iterator<Item = &'a Record>,
+    ) {
+        let (mut number, mut bytes) = (0, 0);
+        for record in records {
+            number += 1;
+            // What a record costs besides its bytes, about.
+            bytes += record.event.size() + 100;
+            state.cache.push_back(record.clone());
+        }
+        if number > 0 {
+            self.bytes += bytes;
+            self.order.push_back((Arc::clone(stream), number, bytes));
+        }
+    }
+
+    fn evict(&mut self, limit: usize) {
+        while self.bytes > limit
+            && let Some((stream, number, bytes)) = self.order.pop_front()
+        {
+            self.bytes -= bytes;
+            let mut state = stream.state.lock();
+            for _ in 0..number {
+                state.cache.pop_front();
+            }
+        }
+    }
+}

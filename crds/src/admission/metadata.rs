@@ -1,0 +1,195 @@
+//! What every object's metadata must look like, as in Kubernetes: names, labels, annotations.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::Errors;
+use crate::annotations;
+
+/// The most bytes of keys and values that an object's annotations may have together.
+const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
+/// The most characters of a DNS label, and of a label's name and value.
+const MAX_LABEL: usize = 63;
+/// The most characters of a DNS subdomain.
+const MAX_SUBDOMAIN: usize = 253;
+
+const LABEL: &str = "expected at most 63 lower case letters, digits and '-', with a letter or \
+                     digit at both ends (a DNS-1123 label)";
+const SUBDOMAIN: &str = "expected at most 253 lower case letters, digits, '-' and '.', with a \
+                         letter or digit at both ends of each part (a DNS-1123 subdomain)";
+const KEY: &str = "expected a name of at most 63 letters, digits, '-', '_' and '.' with a letter \
+                   or digit at both ends, optionally after a DNS-1123 subdomain and '/'";
+const LABEL_VALUE: &str = "expected nothing, or at most 63 letters, digits, '-', '_' and '.' with \
+                           a letter or digit at both ends";
+
+/// What names of a kind's objects look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameRule {
+    /// One part of a DNS name.
+    Label,
+    /// A DNS name.
+    Subdomain,
+}
+
+impl NameRule {
+    pub(crate) fn allows(self, name: &str) -> bool {
+        match self {
+            Self::Label => is_label(name),
+            Self::Subdomain => is_subdomain(name),
+        }
+    }
+
+    pub(crate) fn expectation(self) -> &'static str {
+        match self {
+            Self::Label => LABEL,
+            Self::Subdomain => SUBDOMAIN,
+        }
+    }
+}
+
+/// Whether the text is a DNS-1123 label.
+pub(crate) fn is_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=MAX_LABEL).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Whether the text is a DNS-1123 subdomain. Its parts are not bounded to 63, as in Kubernetes.
+pub(crate) fn is_subdomain(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    text.len() <= MAX_SUBDOMAIN && text.split('.').all(part)
+}
+
+/// Whether the text is the name of a label or annotation without its prefix, or a label's value.
+fn is_qualified(text: &str) -> bool {
+    let end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    text.len() <= MAX_LABEL
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && end(text.bytes().next())
+        && end(text.bytes().last())
+}
+
+fn is_key(key: &str) -> bool {
+    match key.split_once('/') {
+        Some((prefix, name)) => is_subdomain(prefix) && is_qualified(name),
+        None => is_qualified(key),
+    }
+}
+
+/// Reports what is wrong with an object's metadata.
+pub(crate) fn check(meta: &ObjectMeta, names: NameRule, namespaced: bool, errors: &mut Errors) {
+    check_name(meta, names, errors);
+    match (meta.namespace.as_deref(), namespaced) {
+        (None | Some(""), true) => errors.missing("metadata.namespace"),
+        (Some(name), true) if !is_label(name) => {
+            errors.invalid("metadata.namespace", name, LABEL);
+        }
+        (Some(name), false) if !name.is_empty() => {
+            errors.forbidden(
+                "metadata.namespace",
+                "objects of this kind have no namespace",
+            );
+        }
+        _ => {}
+    }
+    for (key, value) in meta.labels.iter().flatten() {
+        if !is_key(key) {
+            errors.invalid_key("metadata.labels", key, KEY);
+        }
+        if !value.is_empty() && !is_qualified(value) {
+            errors.invalid(&format!("metadata.labels[{key}]"), value, LABEL_VALUE);
+        }
+    }
+    let mut bytes = 0;
+    for (key, value) in meta.annotations.iter().flatten() {
+        bytes += key.len() + value.len();
+        // As in Kubernetes, where keys of annotations may be written in capitals.
+        if !is_key(&key.to_ascii_lowercase()) {
+            errors.invalid_key("metadata.annotations", key, KEY);
+        }
+    }
+    if bytes > MAX_ANNOTATION_BYTES {
+        let detail = format!("expected at most {MAX_ANNOTATION_BYTES} bytes of annotations");
+        errors.invalid("metadata.annotations", format!("{bytes} bytes"), &detail);
+    }
+}
+
+fn check_name(meta: &ObjectMeta, names: NameRule, errors: &mut Errors) {
+    let name = meta.name.as_deref().unwrap_or_default();
+    let prefix = meta.generate_name.as_deref().unwrap_or_default();
+    if !name.is_empty() {
+        if !names.allows(name) {
+            errors.invalid("metadata.name", name, names.expectation());
+        }
+    } else if prefix.is_empty() {
+        errors.missing_because("metadata.name", "name or generateName is required");
+    } else if !names.allows(&format!("{prefix}x")) {
+        errors.invalid("metadata.generateName", prefix, names.expectation());
+    }
+}
+
+/// Reports values of annotations that nobody could use, and names under our prefixes that nobody
+/// reads.
+pub(crate) fn check_annotations(meta: &ObjectMeta, errors: &mut Errors) {
+    let Some(found) = &meta.annotations else {
+        return;
+    };
+    for error in annotations::check(found) {
+        let path = format!("metadata.annotations[{}]", error.name);
+        errors.invalid(&path, &error.value, &error.expected);
+    }
+    for name in found.keys() {
+        let prefixes = [annotations::DELIVERY_PREFIX, annotations::LOG_PREFIX];
+        let ours = prefixes.into_iter().find(|prefix| name.starts_with(prefix));
+        if let Some(prefix) = ours
+            && !annotations::OURS.contains(&name.as_str())
+        {
+            let known: Vec<_> = annotations::OURS
+                .into_iter()
+                .filter(|known| known.starts_with(prefix))
+                .collect();
+            let detail = format!("unknown annotation, expected one of {}", known.join(", "));
+            errors.invalid_key("metadata.annotations", name, &detail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_dns() {
+        for name in ["a", "a-b", "0", "a0-9z", &"a".repeat(63)] {
+            assert!(is_label(name) && is_subdomain(name), "{name}");
+        }
+        for name in ["", "-a", "a-", "A", "a_b", "a/b", "ä", "a b"] {
+            assert!(!is_label(name) && !is_subdomain(name), "{name}");
+        }
+        assert!(!is_label("a.b") && is_subdomain("a.b"));
+        assert!(!is_label(&"a".repeat(64)) && is_subdomain(&"a".repeat(64)));
+        for name in ["a..b", ".a", "a.", "a.-b", &"a".repeat(254)] {
+            assert!(!is_subdomain(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn keys_have_an_optional_prefix() {
+        for key in ["a", "A.b_c-d", "eventing.knative.dev/broker.class", "a/b"] {
+            assert!(is_key(key), "{key}");
+        }
+        for key in ["", "/a", "a/", "a/b/c", "-a", "A/b", "a b", &"a".repeat(64)] {
+            assert!(!is_key(key), "{key}");
+        }
+    }
+}

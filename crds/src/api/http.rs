@@ -1,0 +1,205 @@
+//! The protocol: a request becomes a read, a watch or a write, and its outcome an answer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body, Frame};
+use serde_json::Value;
+
+use super::call::Call;
+use super::error::ApiError;
+use super::format::Format;
+use super::object::Key;
+use super::route::{Query, Route, route};
+use super::{Inner, discovery, openapi};
+
+/// The body of an answer.
+pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Bytes of a request's body.
+pub(crate) const MAX_BODY: usize = 3 * 1024 * 1024;
+/// How long a request's body may take to arrive.
+const BODY_SECONDS: u64 = 30;
+
+/// Answers a request. Never fails: a refusal is an answer.
+pub(crate) async fn handle<B>(api: Arc<Inner>, request: Request<B>) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let outcome = answer(&api, request).await;
+    outcome.unwrap_or_else(|error| refusal(&error))
+}
+
+/// The answer that tells a refusal.
+pub(crate) fn refusal(error: &ApiError) -> Response<ResponseBody> {
+    let mut response = json_answer(error.code, error.status().to_string().into());
+    if let Some(seconds) = error
+        .details
+        .as_ref()
+        .map(|d| d.retry_after_seconds)
+        .filter(|seconds| *seconds > 0)
+    {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+async fn answer<B>(
+    api: &Arc<Inner>,
+    request: Request<B>,
+) -> Result<Response<ResponseBody>, ApiError>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let registry = api.store.registry();
+    let route = route(registry, head.uri.path())?;
+    let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    if route == Route::Health {
+        return if reads {
+            health(api)
+        } else {
+            Err(ApiError::method_not_allowed())
+        };
+    }
+    let fixed = description(api, &route);
+    if let Some(value) = fixed {
+        let value = value?;
+        return if reads {
+            Ok(json_answer(StatusCode::OK, value.to_string().into()))
+        } else {
+            Err(ApiError::method_not_allowed())
+        };
+    }
+    let format = Format::of(
+        text(&head.headers, header::ACCEPT),
+        query.get("includeObject"),
+    )
+    .ok_or_else(not_acceptable)?;
+    let call = Call {
+        api,
+        headers: &head.headers,
+        query: &query,
+        format,
+    };
+    match route {
+        Route::Collection { kind, namespace } => match head.method {
+            Method::GET | Method::HEAD => call.list_or_watch(kind, namespace),
+            Method::POST => call.create(kind, namespace, read(body).await?).await,
+            Method::DELETE => call.delete_all(kind, namespace, read(body).await?).await,
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        Route::Object {
+            kind,
+            namespace,
+            name,
+            status,
+        } => {
+            let key = Key { namespace, name };
+            match head.method {
+                Method::GET | Method::HEAD => call.get(kind, &key),
+                Method::PUT => call.update(kind, key, status, read(body).await?).await,
+                Method::PATCH => call.patch(kind, key, status, read(body).await?).await,
+                Method::DELETE if !status => call.delete(kind, key, read(body).await?).await,
+                _ => Err(ApiError::method_not_allowed()),
+            }
+        }
+        _ => Err(ApiError::no_such_resource()),
+    }
+}
+/// What does not depend on objects.
+fn description(api: &Inner, route: &Route) -> Option<Result<Value, ApiError>> {
+    let registry = api.store.registry();
+    match route {
+        Route::Version => Some(Ok(discovery::version())),
+        Route::OpenApi => Some(Ok(openapi::index(registry))),
+        Route::OpenApiOf(path) => Some(openapi::document(registry, path)),
+        Route::CoreVersions => Some(Ok(discovery::core_versions())),
+        Route::Groups => Some(Ok(discovery::groups(registry))),
+        Route::Group(group) => Some(discovery::group(registry, group)),
+        Route::Resources { group, version } => Some(discovery::resources(registry, group, version)),
+        Route::Health | Route::Collection { .. } | Route::Object { .. } => None,
+    }
+}
+
+fn not_acceptable() -> ApiError {
+    ApiError {
+        code: StatusCode::NOT_ACCEPTABLE,
+        reason: "NotAcceptable",
+        message: "only the following media types are accepted: application/json".to_owned(),
+        details: None,
+    }
+}
+
+/// A header as text.
+pub(crate) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn read<B>(body: B) -> Result<Bytes, ApiError>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let whole = Limited::new(body, MAX_BODY).collect();
+    match tokio::time::timeout(Duration::from_secs(BODY_SECONDS), whole).await {
+        Err(_) => Err(ApiError::slow_body(BODY_SECONDS)),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(MAX_BODY)),
+        Ok(Err(error)) => Err(ApiError::bad_request(format!(
+            "the body of the request did not arrive completely: {error}"
+        ))),
+    }
+}
+
+fn health(api: &Inner) -> Result<Response<ResponseBody>, ApiError> {
+    match api.store.failure() {
+        None => {
+            let mut response = answer_of(StatusCode::OK, full(Bytes::from_static(b"ok")));
+            let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, plain);
+            Ok(response)
+        }
+        Some(failure) => Err(ApiError::internal(failure)),
+    }
+}
+
+fn full(bytes: Bytes) -> ResponseBody {
+    Full::new(bytes).boxed_unsync()
+}
+
+/// A body that comes in chunks.
+pub(crate) fn stream_of(
+    chunks: impl futures::Stream<Item = Bytes> + Send + 'static,
+) -> ResponseBody {
+    StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync()
+}
+
+/// An answer in JSON.
+pub(crate) fn json_answer(code: StatusCode, bytes: Bytes) -> Response<ResponseBody> {
+    answer_of(code, full(bytes))
+}
+
+/// An answer whose body is JSON.
+pub(crate) fn answer_of(code: StatusCode, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-cache, private"),
+    );
+    response
+}

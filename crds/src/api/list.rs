@@ -1,0 +1,183 @@
+//! Lists: whole or in pages.
+//!
+//! Pages are not a snapshot. Each page gives the objects as they are when it is read, and every
+//! page names the version at which the first one was read. So a client that lists in pages and
+//! then watches from that version sees every change that any page could have missed; should that
+//! version be no longer remembered, the next page is refused with 410 Expired and the client
+//! starts over.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::format::{Format, metadata_of};
+use super::object::{Key, Object};
+use super::registry::KindId;
+use super::route::Query;
+use super::selector::Selector;
+use super::store::Store;
+use super::table;
+
+/// What is to be listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The kind.
+    pub(crate) kind: KindId,
+    /// One namespace, or all.
+    pub(crate) namespace: Option<String>,
+    /// Which objects.
+    pub(crate) selector: Selector,
+    /// How they are written.
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Continue {
+    /// The version at which the first page was read.
+    rv: u64,
+    /// The namespace and the name of the last object that was given.
+    ns: String,
+    name: String,
+}
+
+struct Page {
+    objects: Vec<Arc<Object>>,
+    version: u64,
+    next: Option<String>,
+    remaining: Option<usize>,
+}
+
+/// Makes the chunks of the answer. Objects are not copied.
+pub(crate) fn list(
+    store: &Store,
+    options: &Options,
+    query: &Query,
+) -> Result<Vec<Bytes>, ApiError> {
+    let page = read_page(store, options, query)?;
+    let kind = store.registry().kind(options.kind);
+    let mut metadata = json!({"resourceVersion": page.version.to_string()});
+    if let Some(next) = page.next {
+        metadata["continue"] = json!(next);
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    if let Format::Table { include } = options.format {
+        let now = store.now();
+        let rows: Vec<Value> = page
+            .objects
+            .iter()
+            .map(|o| table::row(kind, &o.value(), now, include))
+            .collect();
+        return Ok(vec![Bytes::from(
+            table::table(kind, &rows, &metadata).to_string(),
+        )]);
+    }
+    let (list_kind, version) = options.format.list_kind(kind);
+    let mut chunks = vec![Bytes::from(format!(
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
+        Value::from(list_kind),
+        Value::from(version),
+    ))];
+    for (at, object) in page.objects.iter().enumerate() {
+        if at > 0 {
+            chunks.push(Bytes::from_static(b","));
+        }
+        chunks.push(match options.format {
+            Format::Metadata => Bytes::from(metadata_of(&object.value()).to_string()),
+            Format::Full | Format::Table { .. } => object.json().clone(),
+        });
+    }
+    chunks.push(Bytes::from_static(b"]}\n"));
+    Ok(chunks)
+}
+
+fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, ApiError> {
+    let limit = match query.number("limit")? {
+        None | Some(0) => usize::MAX,
+        Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
+    };
+    let from = query.get("continue").map(decode).transpose()?;
+    let asked = query
+        .get("resourceVersion")
+        .filter(|v| *v != "0")
+        .map(version)
+        .transpose()?;
+    if from.is_some() && asked.is_some() {
+        return Err(ApiError::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
+    }
+    let exact = query.get("resourceVersionMatch") == Some("Exact");
+    store.read(|memory| {
+        let current = memory.version();
+        if let Some(asked) = asked {
+            if asked > current {
+                return Err(ApiError::version_too_large(asked, current));
+            }
+            if exact && asked < current {
+                return Err(ApiError::expired(format!(
+                    "The resourceVersion for the provided list is too old: {asked}, current: \
+                     {current}"
+                )));
+            }
+        }
+        if let Some(from) = &from
+            && memory.reaches(options.kind, from.rv).is_err()
+        {
+            return Err(ApiError::expired(
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You must start a new list without the continue parameter.",
+            ));
+        }
+        let after = from.as_ref().map(|f| Key::new(&f.ns, &f.name));
+        let namespace = options.namespace.as_deref();
+        let mut found = memory
+            .list(options.kind, namespace, after.as_ref())
+            .filter(|object| options.selector.matches(object));
+        let objects: Vec<_> = found.by_ref().take(limit).cloned().collect();
+        let rest = if limit == usize::MAX {
+            0
+        } else {
+            found.count()
+        };
+        let first_version = from.as_ref().map_or(current, |f| f.rv);
+        let next = objects.last().filter(|_| rest > 0).map(|last| {
+            let token = Continue {
+                rv: first_version,
+                ns: last.namespace().to_owned(),
+                name: last.name().to_owned(),
+            };
+            BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+        });
+        let remaining = (rest > 0 && options.selector.is_empty()).then_some(rest);
+        Ok(Page {
+            objects,
+            version: first_version,
+            next,
+            remaining,
+        })
+    })
+}
+
+fn decode(token: &str) -> Result<Continue, ApiError> {
+    BASE64_URL_SAFE_NO_PAD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .ok_or_else(|| ApiError::bad_request("continue key is not valid"))
+}
+
+/// Reads a `resourceVersion`.
+pub(crate) fn version(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| {
+        ApiError::bad_request(format!(
+            "resourceVersion: Invalid value: {text:?}: must be a number"
+        ))
+    })
+}

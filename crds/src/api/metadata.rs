@@ -1,0 +1,305 @@
+//! `metadata`: its shape, its names, and the parts of it that only the server writes.
+
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+use super::names;
+use crate::resource::{FieldError, ResourceKind};
+
+/// Namespaces that exist from the start.
+pub(crate) const FIRST_NAMESPACES: [&str; 3] = ["default", "knative-eventing", "kube-system"];
+/// Namespaces that may not be deleted.
+pub(crate) const KEPT_NAMESPACES: [&str; 2] = ["default", "kube-system"];
+
+const MAX_ANNOTATIONS: usize = 256 * 1024;
+/// Fields that only the server writes.
+const SERVER_FIELDS: [&str; 5] = [
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+];
+/// Fields of old or foreign bookkeeping, which are not kept.
+const DROPPED_FIELDS: [&str; 2] = ["managedFields", "selfLink"];
+
+fn wrong(field: impl Into<String>, reason: &'static str, message: impl Into<String>) -> FieldError {
+    FieldError {
+        field: field.into(),
+        message: message.into(),
+        reason,
+    }
+}
+
+/// Checks the JSON types of the metadata, so that everything after may rely on them.
+pub(crate) fn shape(kind: &ResourceKind, body: &Value) -> Result<(), ApiError> {
+    let fail = |field: &str, want: &str| {
+        Err(ApiError::bad_request(format!(
+            "{0} in version \"{1}\" cannot be handled as a {0}: metadata{field} must be {want}",
+            kind.kind, kind.version
+        )))
+    };
+    let metadata = match body.get("metadata") {
+        None | Some(Value::Null) => return Ok(()),
+        Some(Value::Object(map)) => map,
+        Some(_) => return fail("", "an object"),
+    };
+    let absent = |field: &str| metadata.get(field).is_none_or(Value::is_null);
+    for field in [
+        "name",
+        "generateName",
+        "namespace",
+        "uid",
+        "resourceVersion",
+    ] {
+        if !absent(field) && !metadata[field].is_string() {
+            return fail(&format!(".{field}"), "a string");
+        }
+    }
+    for field in ["labels", "annotations"] {
+        let map = metadata.get(field).and_then(Value::as_object);
+        if !absent(field) && !map.is_some_and(|m| m.values().all(Value::is_string)) {
+            return fail(&format!(".{field}"), "a map of strings to strings");
+        }
+    }
+    let items = |field: &str| metadata.get(field).and_then(Value::as_array);
+    if !absent("finalizers")
+        && !items("finalizers").is_some_and(|all| all.iter().all(Value::is_string))
+    {
+        return fail(".finalizers", "a list of strings");
+    }
+    if !absent("ownerReferences")
+        && !items("ownerReferences").is_some_and(|all| all.iter().all(Value::is_object))
+    {
+        return fail(".ownerReferences", "a list of objects");
+    }
+    Ok(())
+}
+
+/// Runs `change` on the metadata, which is made an object first if it is none.
+fn edit<T>(body: &mut Value, change: impl FnOnce(&mut Map<String, Value>) -> T) -> T {
+    let mut map = match body["metadata"].take() {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    let result = change(&mut map);
+    body["metadata"] = Value::Object(map);
+    result
+}
+
+/// Checks the namespace of the body against that of the request, and writes it.
+pub(crate) fn namespace(body: &mut Value, namespace: &str) -> Result<(), ApiError> {
+    let given = body["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !given.is_empty() && given != namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    edit(body, |map| {
+        if namespace.is_empty() {
+            map.remove("namespace");
+        } else {
+            map.insert("namespace".to_owned(), json!(namespace));
+        }
+    });
+    Ok(())
+}
+
+/// The name of a new object, made from `generateName` where there is none.
+pub(crate) fn name(kind: &ResourceKind, body: &mut Value) -> Result<String, ApiError> {
+    let text = |field: &str| {
+        body["metadata"][field]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (mut name, prefix) = (text("name"), text("generateName"));
+    if name.is_empty() && !prefix.is_empty() {
+        // Kubernetes cuts the prefix so that the name stays within 63 characters.
+        name = prefix.chars().take(58).collect::<String>() + &names::random_suffix();
+    }
+    let error = if name.is_empty() {
+        Some(wrong(
+            "metadata.name",
+            "FieldValueRequired",
+            "name or generateName is required",
+        ))
+    } else {
+        let is_namespace = kind.group.is_empty() && kind.plural == "namespaces";
+        let valid = if is_namespace {
+            names::dns_label(&name)
+        } else {
+            names::subdomain(&name)
+        };
+        valid.err().map(|why| {
+            wrong(
+                "metadata.name",
+                "FieldValueInvalid",
+                format!("{}: {why}", json!(name)),
+            )
+        })
+    };
+    if let Some(error) = error {
+        return Err(ApiError::invalid(kind, &name, &[error]));
+    }
+    edit(body, |map| map.insert("name".to_owned(), json!(name)));
+    Ok(name)
+}
+
+/// Writes the server's fields, and takes out those that are not in `fields`.
+pub(crate) fn stamp(body: &mut Value, fields: &[(&str, Value)]) {
+    edit(body, |map| {
+        for field in SERVER_FIELDS
+            .iter()
+            .chain(&DROPPED_FIELDS)
+            .chain(&["resourceVersion"])
+        {
+            map.remove(*field);
+        }
+        // Empty collections and none at all are the same to every client.
+        map.retain(|_, value| {
+            !(value.is_null()
+                || value.as_object().is_some_and(Map::is_empty)
+                || value.as_array().is_some_and(Vec::is_empty))
+        });
+        for (field, value) in fields {
+            if !value.is_null() {
+                map.insert((*field).to_owned(), value.clone());
+            }
+        }
+    });
+}
+
+/// The server's fields as they are, to be kept over an update.
+pub(crate) fn kept(before: &Value) -> Vec<(&'static str, Value)> {
+    let metadata = &before["metadata"];
+    ["name"]
+        .iter()
+        .chain(&SERVER_FIELDS)
+        .map(|field| (*field, metadata[*field].clone()))
+        .collect()
+}
+
+/// What a Namespace has from the start.
+pub(crate) fn new_namespace(body: &mut Value, name: &str) {
+    body["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
+    body["spec"] = json!({"finalizers": ["kubernetes"]});
+    body["status"] = json!({"phase": "Active"});
+}
+
+/// The finalizers of an object.
+pub(crate) fn finalizers(body: &Value) -> Vec<&str> {
+    body["metadata"]["finalizers"]
+        .as_array()
+        .map(|all| all.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default()
+}
+
+/// Refuses finalizers that are added to an object that is being deleted.
+pub(crate) fn no_new_finalizers(
+    kind: &ResourceKind,
+    name: &str,
+    before: &Value,
+    after: &Value,
+) -> Result<(), ApiError> {
+    if !before["metadata"]["deletionTimestamp"].is_string() {
+        return Ok(());
+    }
+    let old = finalizers(before);
+    let new: Vec<&str> = finalizers(after)
+        .into_iter()
+        .filter(|f| !old.contains(f))
+        .collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let quoted: Vec<String> = new.iter().map(|f| format!("{f:?}")).collect();
+    let message = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers \
+         []string{{{}}}",
+        quoted.join(", ")
+    );
+    let error = wrong("metadata.finalizers", "FieldValueForbidden", message);
+    Err(ApiError::invalid(kind, name, &[error]))
+}
+
+/// The refusal of a change to a field that may not change.
+pub(crate) fn immutable(kind: &ResourceKind, name: &str, field: &str) -> ApiError {
+    ApiError::invalid(
+        kind,
+        name,
+        &[wrong(field, "FieldValueInvalid", "field is immutable")],
+    )
+}
+
+/// Everything that is wrong with labels, annotations, finalizers and owners.
+pub(crate) fn validate(body: &Value) -> Vec<FieldError> {
+    let metadata = &body["metadata"];
+    let mut errors = Vec::new();
+    let invalid = |field: String, value: &str, why: String| {
+        wrong(
+            field,
+            "FieldValueInvalid",
+            format!("{}: {why}", json!(value)),
+        )
+    };
+    let pairs = |field: &str| metadata[field].as_object().into_iter().flatten();
+    for (key, value) in pairs("labels") {
+        let value = value.as_str().unwrap_or_default();
+        if let Err(why) = names::label_key(key) {
+            errors.push(invalid("metadata.labels".to_owned(), key, why));
+        }
+        if let Err(why) = names::label_value(value) {
+            errors.push(invalid("metadata.labels".to_owned(), value, why));
+        }
+    }
+    let mut bytes = 0;
+    for (key, value) in pairs("annotations") {
+        // Keys of annotations are compared in lower case.
+        if let Err(why) = names::label_key(&key.to_lowercase()) {
+            errors.push(invalid("metadata.annotations".to_owned(), key, why));
+        }
+        bytes += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if bytes > MAX_ANNOTATIONS {
+        errors.push(wrong(
+            "metadata.annotations",
+            "FieldValueTooLong",
+            format!("may not be more than {MAX_ANNOTATIONS} bytes"),
+        ));
+    }
+    for name in finalizers(body) {
+        if let Err(why) = names::label_key(name) {
+            errors.push(invalid("metadata.finalizers".to_owned(), name, why));
+        }
+    }
+    owners(metadata, &mut errors);
+    errors
+}
+
+fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
+    let references = metadata["ownerReferences"].as_array();
+    for (at, reference) in references.into_iter().flatten().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if reference[field].as_str().unwrap_or_default().is_empty() {
+                errors.push(wrong(
+                    format!("metadata.ownerReferences[{at}].{field}"),
+                    "FieldValueRequired",
+                    "must not be empty",
+                ));
+            }
+        }
+    }
+    let controllers = references
+        .into_iter()
+        .flatten()
+        .filter(|r| r["controller"] == true)
+        .count();
+    if controllers > 1 {
+        errors.push(wrong(
+            "metadata.ownerReferences",
+            "FieldValueInvalid",
+            "Only one reference can have Controller set to true",
+        ));
+    }
+}

@@ -1,0 +1,173 @@
+//! A stored object: its JSON once, and beside it the few facts that every read needs.
+//!
+//! Objects are immutable and shared. Lists, watches and history hand out the same bytes, so a
+//! thousand watchers cost no serialisation and little memory.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+/// Where an object is within its kind. The namespace is empty for cluster-scoped kinds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    /// The namespace.
+    pub(crate) namespace: String,
+    /// The name.
+    pub(crate) name: String,
+}
+
+impl Key {
+    /// The key of an object.
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// An owner, as in `metadata.ownerReferences`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// Group and version of the owner.
+    pub(crate) api_version: String,
+    /// The kind of the owner.
+    pub(crate) kind: String,
+    /// The identity of the owner.
+    pub(crate) uid: String,
+}
+
+/// An object as it was at one version.
+#[derive(Debug)]
+pub(crate) struct Object {
+    key: Key,
+    json: Bytes,
+    version: u64,
+    uid: String,
+    labels: BTreeMap<String, String>,
+    owners: Vec<Owner>,
+    terminating: bool,
+}
+
+/// Why bytes are not an object.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAnObject {
+    /// The bytes are not JSON.
+    #[error("not JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The metadata lacks what the server itself writes.
+    #[error("metadata.{0} is missing")]
+    Missing(&'static str),
+}
+
+impl Object {
+    /// Takes the facts from the value and serialises it.
+    pub(crate) fn from_value(value: &Value) -> Result<Self, NotAnObject> {
+        let json = Bytes::from(serde_json::to_vec(value)?);
+        Self::assemble(value, json)
+    }
+
+    /// Reads an object that was serialised before.
+    pub(crate) fn from_json(json: Bytes) -> Result<Self, NotAnObject> {
+        let value: Value = serde_json::from_slice(&json)?;
+        Self::assemble(&value, json)
+    }
+
+    fn assemble(value: &Value, json: Bytes) -> Result<Self, NotAnObject> {
+        let metadata = &value["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+        let name = text("name");
+        if name.is_empty() {
+            return Err(NotAnObject::Missing("name"));
+        }
+        let version = metadata["resourceVersion"]
+            .as_str()
+            .and_then(|v| v.parse().ok())
+            .ok_or(NotAnObject::Missing("resourceVersion"))?;
+        let labels = metadata["labels"]
+            .as_object()
+            .map(|map| {
+                map.iter()
+                    .filter_map(|(k, v)| v.as_str().map(|v| (k.clone(), v.to_owned())))
+                    .collect()
+            })
+            .unwrap_or_default();
+        let owners = metadata["ownerReferences"]
+            .as_array()
+            .map(|refs| refs.iter().map(owner).collect())
+            .unwrap_or_default();
+        Ok(Self {
+            key: Key {
+                namespace: text("namespace"),
+                name,
+            },
+            json,
+            version,
+            uid: text("uid"),
+            labels,
+            owners,
+            terminating: metadata["deletionTimestamp"].is_string(),
+        })
+    }
+
+    /// Where the object is.
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.key.name
+    }
+
+    /// Its namespace, or nothing.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.key.namespace
+    }
+
+    /// The bytes of its JSON, on one line.
+    pub(crate) fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// Its JSON, to be changed.
+    pub(crate) fn value(&self) -> Value {
+        // The bytes were made from a value, or were read into one, when the object was made.
+        serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+    }
+
+    /// The version at which it came to be as it is.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its identity.
+    pub(crate) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// Its labels.
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// Its owners.
+    pub(crate) fn owners(&self) -> &[Owner] {
+        &self.owners
+    }
+
+    /// Whether it is being deleted and waits for its finalizers.
+    pub(crate) fn terminating(&self) -> bool {
+        self.terminating
+    }
+}
+
+fn owner(reference: &Value) -> Owner {
+    let text = |field: &str| reference[field].as_str().unwrap_or_default().to_owned();
+    Owner {
+        api_version: text("apiVersion"),
+        kind: text("kind"),
+        uid: text("uid"),
+    }
+}

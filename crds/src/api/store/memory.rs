@@ -1,0 +1,234 @@
+//! What is served: every object in memory, and the recent past of every kind.
+//!
+//! Laws: only durable changes get in here, in the order of their versions, by the one committer;
+//! readers see all changes up to [`Memory::version`] and none after. The past of a kind is
+//! bounded by count and by bytes; whoever continues from before its floor is told to start over.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::api::object::{Key, Object};
+use crate::api::registry::KindId;
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    /// It came to be.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// One change, as watches see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    /// The version of the change.
+    pub(crate) version: u64,
+    /// What happened.
+    pub(crate) happened: Happened,
+    /// The object after the change; for a deletion its last state with the deletion's version.
+    pub(crate) object: Arc<Object>,
+    /// The object before the change.
+    pub(crate) previous: Option<Arc<Object>>,
+}
+
+/// One change with its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// The kind.
+    pub(crate) kind: KindId,
+    /// What happened.
+    pub(crate) event: Event,
+}
+
+/// Bounds of the past that is kept for each kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HistoryLimits {
+    /// Events.
+    pub(crate) events: usize,
+    /// Bytes of JSON that those events refer to.
+    pub(crate) bytes: usize,
+}
+
+/// The version that a reader continues from is before what is remembered, or not yet reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expired {
+    /// The oldest version that one can continue from.
+    pub(crate) floor: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    objects: BTreeMap<Key, Arc<Object>>,
+    past: VecDeque<Event>,
+    past_bytes: usize,
+    /// All changes after this version are in `past`.
+    floor: u64,
+}
+
+/// Everything that is served.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    version: u64,
+    shelves: Vec<Shelf>,
+    uids: HashMap<String, (KindId, Key)>,
+    dependents: HashMap<String, BTreeSet<(KindId, Key)>>,
+    limits: HistoryLimits,
+}
+
+impl Memory {
+    /// An empty memory for so many kinds, which continues after `version`.
+    pub(crate) fn new(kinds: usize, version: u64, limits: HistoryLimits) -> Self {
+        let shelves = (0..kinds)
+            .map(|_| Shelf {
+                floor: version,
+                ..Shelf::default()
+            })
+            .collect();
+        Self {
+            version,
+            shelves,
+            uids: HashMap::new(),
+            dependents: HashMap::new(),
+            limits,
+        }
+    }
+
+    /// Puts a stored object back, without an event.
+    pub(crate) fn restore(&mut self, kind: KindId, object: &Arc<Object>) {
+        self.index(kind, object);
+        self.shelves[kind.0]
+            .objects
+            .insert(object.key().clone(), Arc::clone(object));
+    }
+
+    /// The newest version.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, kind: KindId, key: &Key) -> Option<Arc<Object>> {
+        self.shelves[kind.0].objects.get(key).cloned()
+    }
+
+    /// The objects of a kind, of one namespace or of all, after `after`, in the order of keys.
+    pub(crate) fn list<'a>(
+        &'a self,
+        kind: KindId,
+        namespace: Option<&'a str>,
+        after: Option<&Key>,
+    ) -> impl Iterator<Item = &'a Arc<Object>> {
+        let first = Key::new(namespace.unwrap_or_default(), "");
+        let from = match after {
+            Some(key) if *key >= first => Bound::Excluded(key.clone()),
+            _ => Bound::Included(first),
+        };
+        self.shelves[kind.0]
+            .objects
+            .range((from, Bound::Unbounded))
+            .take_while(move |(key, _)| namespace.is_none_or(|ns| key.namespace == ns))
+            .map(|(_, object)| object)
+    }
+
+    /// The number of objects of a kind.
+    pub(crate) fn count(&self, kind: KindId) -> usize {
+        self.shelves[kind.0].objects.len()
+    }
+
+    /// Where the object with an identity is.
+    pub(crate) fn find_uid(&self, uid: &str) -> Option<(KindId, Key)> {
+        self.uids.get(uid).cloned()
+    }
+
+    /// The objects that name this identity as an owner.
+    pub(crate) fn dependents(&self, uid: &str) -> Vec<(KindId, Key)> {
+        self.dependents
+            .get(uid)
+            .map(|set| set.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether one can continue from a version without missing a change of the kind.
+    pub(crate) fn reaches(&self, kind: KindId, version: u64) -> Result<(), Expired> {
+        let floor = self.shelves[kind.0].floor;
+        if version < floor || version > self.version {
+            Err(Expired { floor })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// At most `limit` events after `version`, oldest first.
+    pub(crate) fn since(
+        &self,
+        kind: KindId,
+        version: u64,
+        limit: usize,
+    ) -> Result<Vec<Event>, Expired> {
+        self.reaches(kind, version)?;
+        let past = &self.shelves[kind.0].past;
+        let start = past.partition_point(|event| event.version <= version);
+        Ok(past.iter().skip(start).take(limit).cloned().collect())
+    }
+
+    /// Takes in changes that are durable now.
+    pub(crate) fn apply(&mut self, changes: &[Change]) {
+        for Change { kind, event } in changes {
+            if let Some(previous) = &event.previous {
+                self.unindex(*kind, previous);
+            }
+            let shelf = &mut self.shelves[kind.0];
+            if event.happened == Happened::Deleted {
+                shelf.objects.remove(event.object.key());
+            } else {
+                shelf
+                    .objects
+                    .insert(event.object.key().clone(), Arc::clone(&event.object));
+            }
+            shelf.past_bytes += weight(event);
+            shelf.past.push_back(event.clone());
+            while shelf.past.len() > self.limits.events || shelf.past_bytes > self.limits.bytes {
+                let Some(oldest) = shelf.past.pop_front() else {
+                    break;
+                };
+                shelf.past_bytes -= weight(&oldest);
+                shelf.floor = oldest.version;
+            }
+            if event.happened != Happened::Deleted {
+                self.index(*kind, &event.object);
+            }
+            self.version = event.version;
+        }
+    }
+
+    fn index(&mut self, kind: KindId, object: &Object) {
+        self.uids
+            .insert(object.uid().to_owned(), (kind, object.key().clone()));
+        for owner in object.owners() {
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert((kind, object.key().clone()));
+        }
+    }
+
+    fn unindex(&mut self, kind: KindId, object: &Object) {
+        self.uids.remove(object.uid());
+        for owner in object.owners() {
+            if let Some(set) = self.dependents.get_mut(&owner.uid) {
+                set.remove(&(kind, object.key().clone()));
+                if set.is_empty() {
+                    self.dependents.remove(&owner.uid);
+                }
+            }
+        }
+    }
+}
+
+fn weight(event: &Event) -> usize {
+    event.object.json().len()
+}

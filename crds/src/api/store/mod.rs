@@ -1,0 +1,356 @@
+//! Objects with versions: durable before they are acknowledged, visible only once durable.
+//!
+//! One committer thread evaluates all writes, one after the other, against what is stored and
+//! what the same group has staged before; then the whole group becomes durable with one flush,
+//! then it becomes visible to readers and watches, then each writer is answered. So there are no
+//! locks around decisions, no write can be seen and then lost, and versions are given in the
+//! order in which changes become visible.
+//!
+//! After a failed commit the store refuses every further write: what is on disk is unknown until
+//! it is opened again.
+
+pub(crate) mod disk;
+mod garbage;
+pub(crate) mod memory;
+pub(crate) mod transaction;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+pub(crate) use self::memory::{Change, Event, Happened, HistoryLimits, Memory};
+pub(crate) use self::transaction::Transaction;
+
+use self::disk::{Disk, DiskError, Write, disk_key};
+use self::garbage::Garbage;
+use super::error::ApiError;
+use super::object::{Key, Object};
+use super::registry::{KindId, Registry};
+use super::{Now, OpenError};
+
+/// Writes in one group.
+const MAX_GROUP: usize = 256;
+/// Writes that may wait for the committer.
+const MAX_QUEUE: usize = 4_096;
+/// Bytes of request bodies that may wait for the committer.
+const MAX_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A write that waits for the committer.
+trait Job: Send {
+    /// Evaluates the write; false when nothing of it is to be kept.
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> bool;
+    /// Answers the writer, with the fate of the group.
+    fn finish(self: Box<Self>, fate: &Result<(), ApiError>);
+    /// The size of what waits.
+    fn weight(&self) -> usize;
+}
+
+struct Writing<F, T> {
+    operation: Option<F>,
+    outcome: Option<Result<T, ApiError>>,
+    reply: oneshot::Sender<Result<T, ApiError>>,
+    weight: usize,
+    keep: bool,
+}
+
+impl<F, T> Job for Writing<F, T>
+where
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, ApiError> + Send,
+    T: Send,
+{
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> bool {
+        let Some(operation) = self.operation.take() else {
+            return false;
+        };
+        let outcome = operation(transaction);
+        let kept = outcome.is_ok() && self.keep;
+        self.outcome = Some(outcome);
+        kept
+    }
+
+    fn finish(self: Box<Self>, fate: &Result<(), ApiError>) {
+        let outcome = match (self.outcome, fate) {
+            (Some(Ok(_)), Err(error)) => Err(error.clone()),
+            (Some(outcome), _) => outcome,
+            (None, _) => Err(ApiError::internal(
+                "the write could not be evaluated; this is a defect of the server, and the \
+                 server's log says more",
+            )),
+        };
+        // A writer that went away has no use for the answer.
+        let _ = self.reply.send(outcome);
+    }
+
+    fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Box<dyn Job>>,
+    bytes: usize,
+    closing: bool,
+}
+
+/// The store.
+pub(crate) struct Store {
+    registry: Arc<Registry>,
+    memory: RwLock<Memory>,
+    /// The newest version of each kind; what watches wait for.
+    news: Vec<watch::Sender<u64>>,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    failure: Mutex<Option<String>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    now: Now,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store and starts its committer.
+    pub(crate) fn open(
+        dir: &Path,
+        registry: Arc<Registry>,
+        limits: HistoryLimits,
+        now: Now,
+        first: impl FnOnce(&mut Transaction<'_>) -> Result<(), ApiError>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let mut disk = Disk::open(dir)?;
+        let mut version = disk.version()?;
+        let mut loaded = Vec::new();
+        for id in registry.ids() {
+            for object in disk.load(registry.kind(id))? {
+                version = version.max(object.version());
+                loaded.push((id, object));
+            }
+        }
+        let mut memory = Memory::new(registry.kinds().len(), version, limits);
+        let mut garbage = Garbage::default();
+        for (id, object) in &loaded {
+            memory.restore(*id, object);
+            garbage.look_at(&registry, *id, object);
+        }
+        let store = Arc::new(Self {
+            news: registry
+                .ids()
+                .map(|_| watch::Sender::new(version))
+                .collect(),
+            registry,
+            memory: RwLock::new(memory),
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            failure: Mutex::default(),
+            committer: Mutex::default(),
+            now,
+        });
+        store.found(&mut disk, first)?;
+        let working = Arc::clone(&store);
+        let thread = std::thread::Builder::new()
+            .name("api-commit".to_owned())
+            .spawn(move || working.work(disk, garbage))
+            .map_err(|source| DiskError::Io {
+                what: "starting the committer thread".to_owned(),
+                source,
+            })?;
+        *store.committer.lock() = Some(thread);
+        Ok(store)
+    }
+
+    /// Makes what must be there from the start, before there is anybody to see it.
+    fn found(
+        &self,
+        disk: &mut Disk,
+        first: impl FnOnce(&mut Transaction<'_>) -> Result<(), ApiError>,
+    ) -> Result<(), OpenError> {
+        let memory = self.memory.read();
+        let mut transaction = Transaction::new(&memory, &self.registry, self.now());
+        first(&mut transaction).map_err(OpenError::Namespaces)?;
+        let changes = transaction.into_changes();
+        drop(memory);
+        self.commit(disk, &changes).map_err(OpenError::Namespaces)?;
+        self.memory.write().apply(&changes);
+        Ok(())
+    }
+
+    /// The kinds that are stored.
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// What the clock says.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        (self.now)()
+    }
+
+    /// Reads; the view is consistent, and must be left quickly.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
+        look(&self.memory.read())
+    }
+
+    /// Tells when a kind changes, as the version of the change.
+    pub(crate) fn news(&self, kind: KindId) -> watch::Receiver<u64> {
+        self.news[kind.0].subscribe()
+    }
+
+    /// Why writes are refused, if they are.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    /// Evaluates a write and answers once it is durable. `weight` is about what it holds in
+    /// bytes. With `keep` false nothing is kept: the answer is what it would have been.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        weight: usize,
+        keep: bool,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Writing {
+            operation: Some(operation),
+            outcome: None,
+            reply,
+            weight,
+            keep,
+        };
+        {
+            let mut queue = self.queue.lock();
+            if queue.closing {
+                return Err(ApiError::closing());
+            }
+            if queue.jobs.len() >= MAX_QUEUE || queue.bytes + weight > MAX_QUEUE_BYTES {
+                return Err(ApiError::too_many_requests(
+                    "too many writes are waiting for the disk; try again later",
+                ));
+            }
+            queue.bytes += weight;
+            queue.jobs.push_back(Box::new(job));
+        }
+        self.arrived.notify_one();
+        answer.await.unwrap_or_else(|_| {
+            Err(self
+                .failure()
+                .map_or_else(ApiError::closing, ApiError::internal))
+        })
+    }
+
+    /// Refuses new writes, answers those that wait, and ends the committer. Blocks meanwhile.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closing = true;
+        self.arrived.notify_all();
+        let thread = self.committer.lock().take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer of the object store ended by a panic");
+        }
+    }
+
+    fn work(&self, mut disk: Disk, mut garbage: Garbage) {
+        loop {
+            let (jobs, closing) = self.next_group(&garbage);
+            if jobs.is_empty() && closing {
+                return;
+            }
+            let group = AssertUnwindSafe(|| self.commit_group(&mut disk, &mut garbage, jobs));
+            if catch_unwind(group).is_err() {
+                // What was staged is lost or half visible: only opening again makes it whole.
+                self.fail("the committer of the object store had a defect and was stopped");
+                garbage.clear();
+            }
+        }
+    }
+
+    fn next_group(&self, garbage: &Garbage) -> (Vec<Box<dyn Job>>, bool) {
+        let mut queue = self.queue.lock();
+        while queue.jobs.is_empty() && garbage.is_empty() && !queue.closing {
+            self.arrived.wait(&mut queue);
+        }
+        let count = queue.jobs.len().min(MAX_GROUP);
+        let jobs: Vec<_> = queue.jobs.drain(..count).collect();
+        queue.bytes -= jobs.iter().map(|job| job.weight()).sum::<usize>();
+        (jobs, queue.closing)
+    }
+
+    fn commit_group(&self, disk: &mut Disk, garbage: &mut Garbage, mut jobs: Vec<Box<dyn Job>>) {
+        if let Some(failure) = self.failure() {
+            garbage.clear();
+            finish(jobs, &Err(ApiError::internal(failure)));
+            return;
+        }
+        let memory = self.memory.read();
+        let mut transaction = Transaction::new(&memory, &self.registry, self.now());
+        for job in &mut jobs {
+            let mark = transaction.mark();
+            let kept = catch_unwind(AssertUnwindSafe(|| job.run(&mut transaction)));
+            if !matches!(kept, Ok(true)) {
+                transaction.roll_back(mark);
+            }
+        }
+        garbage.collect(&mut transaction);
+        let changes = transaction.into_changes();
+        drop(memory);
+
+        let fate = self.commit(disk, &changes);
+        if fate.is_ok() {
+            self.memory.write().apply(&changes);
+            for change in &changes {
+                garbage.after(&self.registry, change, &self.memory.read());
+                self.news[change.kind.0].send_replace(change.event.version);
+            }
+        }
+        finish(jobs, &fate);
+    }
+
+    fn commit(&self, disk: &mut Disk, changes: &[Change]) -> Result<(), ApiError> {
+        let Some(last) = changes.last() else {
+            return Ok(());
+        };
+        let writes = changes.iter().map(|change| Write {
+            key: disk_key(self.registry.kind(change.kind), change.event.object.key()),
+            json: (change.event.happened != Happened::Deleted)
+                .then(|| change.event.object.json().clone()),
+        });
+        disk.commit(writes.collect(), last.event.version)
+            .map_err(|error| self.fail(&error.to_string()))
+    }
+
+    /// Refuses every write from now on.
+    fn fail(&self, why: &str) -> ApiError {
+        let text = format!(
+            "{why}. Whether the last writes are stored is unknown, so no more are accepted: check \
+             the disk, then restart"
+        );
+        tracing::error!(
+            error = why,
+            "the object store failed and accepts no more writes"
+        );
+        *self.failure.lock() = Some(text.clone());
+        ApiError::internal(text)
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, kind: KindId, key: &Key) -> Result<Arc<Object>, ApiError> {
+        self.read(|memory| memory.get(kind, key))
+            .ok_or_else(|| ApiError::not_found(self.registry.kind(kind), &key.name))
+    }
+}
+
+fn finish(jobs: Vec<Box<dyn Job>>, fate: &Result<(), ApiError>) {
+    for job in jobs {
+        job.finish(fate);
+    }
+}

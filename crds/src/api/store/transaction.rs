@@ -1,0 +1,200 @@
+//! The view in which writes are evaluated: what is stored, and over it what the group has staged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::memory::{Change, Event, Happened, Memory};
+use crate::api::error::ApiError;
+use crate::api::object::{Key, Object};
+use crate::api::registry::{KindId, Registry};
+use crate::resource::AdmissionContext;
+
+/// A group of writes under evaluation. Each change takes the next version.
+#[derive(Debug)]
+pub(crate) struct Transaction<'a> {
+    memory: &'a Memory,
+    registry: &'a Registry,
+    now: Timestamp,
+    version: u64,
+    changes: Vec<Change>,
+    /// The place in `changes` of the newest change of each object.
+    staged: BTreeMap<(KindId, Key), Vec<usize>>,
+}
+
+/// A point to roll back to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(usize, u64);
+
+impl<'a> Transaction<'a> {
+    /// An empty group.
+    pub(crate) fn new(memory: &'a Memory, registry: &'a Registry, now: Timestamp) -> Self {
+        Self {
+            memory,
+            registry,
+            now,
+            version: memory.version(),
+            changes: Vec::new(),
+            staged: BTreeMap::new(),
+        }
+    }
+
+    /// The kinds.
+    pub(crate) fn registry(&self) -> &'a Registry {
+        self.registry
+    }
+
+    /// What is stored, without what is staged.
+    pub(crate) fn stored(&self) -> &'a Memory {
+        self.memory
+    }
+
+    /// The time as metadata writes it: in whole seconds.
+    pub(crate) fn time(&self) -> String {
+        Timestamp::from_second(self.now.as_second())
+            .unwrap_or(self.now)
+            .to_string()
+    }
+
+    /// Remembers this point.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.changes.len(), self.version)
+    }
+
+    /// Forgets what was staged since.
+    pub(crate) fn roll_back(&mut self, Mark(length, version): Mark) {
+        while self.changes.len() > length {
+            let Some(change) = self.changes.pop() else {
+                break;
+            };
+            let place = (change.kind, change.event.object.key().clone());
+            if let Some(stack) = self.staged.get_mut(&place) {
+                stack.pop();
+                if stack.is_empty() {
+                    self.staged.remove(&place);
+                }
+            }
+        }
+        self.version = version;
+    }
+
+    /// The changes, in the order of their versions.
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        self.changes
+    }
+
+    /// One object, as it is in this group.
+    pub(crate) fn get(&self, kind: KindId, key: &Key) -> Option<Arc<Object>> {
+        match self
+            .staged
+            .get(&(kind, key.clone()))
+            .and_then(|stack| stack.last())
+        {
+            Some(at) => {
+                let event = &self.changes[*at].event;
+                (event.happened != Happened::Deleted).then(|| Arc::clone(&event.object))
+            }
+            None => self.memory.get(kind, key),
+        }
+    }
+
+    /// The keys of a kind, of one namespace or of all, as they are in this group.
+    pub(crate) fn keys(&self, kind: KindId, namespace: Option<&str>) -> BTreeSet<Key> {
+        let mut keys: BTreeSet<Key> = self
+            .memory
+            .list(kind, namespace, None)
+            .map(|o| o.key().clone())
+            .collect();
+        for (of, key) in self.staged.keys() {
+            if *of == kind && namespace.is_none_or(|ns| ns == key.namespace) {
+                if self.get(kind, key).is_some() {
+                    keys.insert(key.clone());
+                } else {
+                    keys.remove(key);
+                }
+            }
+        }
+        keys
+    }
+
+    /// Stages an object. Its `resourceVersion` is written here.
+    pub(crate) fn put(&mut self, kind: KindId, mut value: Value) -> Result<Arc<Object>, ApiError> {
+        let object = self.next(&mut value)?;
+        let previous = self.get(kind, object.key());
+        let happened = if previous.is_some() {
+            Happened::Modified
+        } else {
+            Happened::Added
+        };
+        self.stage(kind, happened, Arc::clone(&object), previous);
+        Ok(object)
+    }
+
+    /// Stages the removal of an object and gives its last state.
+    pub(crate) fn remove(&mut self, kind: KindId, key: &Key) -> Result<Arc<Object>, ApiError> {
+        let previous = self
+            .get(kind, key)
+            .ok_or_else(|| ApiError::not_found(self.registry.kind(kind), &key.name))?;
+        self.remove_as(kind, &previous, previous.value())
+    }
+
+    /// Stages the removal of an object whose last state is `value`.
+    pub(crate) fn remove_as(
+        &mut self,
+        kind: KindId,
+        previous: &Arc<Object>,
+        mut value: Value,
+    ) -> Result<Arc<Object>, ApiError> {
+        let object = self.next(&mut value)?;
+        self.stage(
+            kind,
+            Happened::Deleted,
+            Arc::clone(&object),
+            Some(Arc::clone(previous)),
+        );
+        Ok(object)
+    }
+
+    fn next(&mut self, value: &mut Value) -> Result<Arc<Object>, ApiError> {
+        let version = self.version + 1;
+        value["metadata"]["resourceVersion"] = Value::String(version.to_string());
+        let object = Object::from_value(value).map_err(|e| ApiError::internal(e.to_string()))?;
+        self.version = version;
+        Ok(Arc::new(object))
+    }
+
+    fn stage(
+        &mut self,
+        kind: KindId,
+        happened: Happened,
+        object: Arc<Object>,
+        previous: Option<Arc<Object>>,
+    ) {
+        self.staged
+            .entry((kind, object.key().clone()))
+            .or_default()
+            .push(self.changes.len());
+        let event = Event {
+            version: object.version(),
+            happened,
+            object,
+            previous,
+        };
+        self.changes.push(Change { kind, event });
+    }
+}
+
+impl AdmissionContext for Transaction<'_> {
+    fn config_map(&self, namespace: &str, name: &str) -> Option<BTreeMap<String, String>> {
+        let object = self.get(self.registry.config_maps(), &Key::new(namespace, name))?;
+        let value = object.value();
+        let data = value["data"].as_object()?;
+        Some(
+            data.iter()
+                .filter_map(|(k, v)| v.as_str().map(|v| (k.clone(), v.to_owned())))
+                .collect(),
+        )
+    }
+}

@@ -1,0 +1,15 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+
+mod bad;
+mod bad_rows;
+mod calls;
+mod durable;
+mod model;
+mod speed;
+pub(crate) mod support;
+mod watching;

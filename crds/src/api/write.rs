@@ -1,0 +1,428 @@
+//! Create, update, patch and delete: what a write makes of an object before it is stored.
+//!
+//! The server alone writes identity (`uid`, `creationTimestamp`), versions (`resourceVersion`,
+//! `generation`) and deletion (`deletionTimestamp`); what a client sends there is a precondition
+//! or is ignored, as Kubernetes does.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+use super::metadata;
+use super::object::{Key, Object};
+use super::patch;
+use super::registry::{KindId, api_version};
+use super::store::Transaction;
+use crate::resource::{FieldError, ResourceKind};
+
+/// Bytes of one object's JSON.
+pub(crate) const MAX_OBJECT: usize = 3 * 1024 * 1024;
+
+const CONFLICT: &str = "the object has been modified; please apply your changes to the latest \
+    version and try again";
+
+/// What a deletion demands of the object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Preconditions {
+    /// The identity that it must have.
+    pub(crate) uid: Option<String>,
+    /// The version that it must have.
+    pub(crate) version: Option<String>,
+}
+
+/// What a patch is made of.
+#[derive(Clone, Debug)]
+pub(crate) enum Patch {
+    /// A JSON merge patch.
+    Merge(Value),
+    /// A JSON patch.
+    Json(Value),
+}
+
+/// What became of an object that was to be deleted.
+#[derive(Clone, Debug)]
+pub(crate) enum Deleted {
+    /// It is gone; this was its last state.
+    Gone(Arc<Object>),
+    /// It waits for its finalizers.
+    Waiting(Arc<Object>),
+}
+
+/// Creates an object in a namespace, which is empty for cluster-scoped kinds.
+pub(crate) fn create(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    namespace: &str,
+    mut body: Value,
+) -> Result<Arc<Object>, ApiError> {
+    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    envelope(&kind, &mut body)?;
+    metadata::shape(&kind, &body)?;
+    if body["metadata"]["resourceVersion"]
+        .as_str()
+        .is_some_and(|v| !v.is_empty() && v != "0")
+    {
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    metadata::namespace(&mut body, namespace)?;
+    let name = metadata::name(&kind, &mut body)?;
+    room_for(transaction, &kind, namespace, &name)?;
+    let key = Key::new(namespace, &name);
+    let born = [
+        ("uid", json!(uuid::Uuid::new_v4().to_string())),
+        ("creationTimestamp", json!(transaction.time())),
+        (
+            "generation",
+            if kind.group.is_empty() {
+                Value::Null
+            } else {
+                json!(1)
+            },
+        ),
+    ];
+    metadata::stamp(&mut body, &born);
+    if kind.status_subresource {
+        remove_field(&mut body, "status");
+    }
+    if kind_id == transaction.registry().namespaces() {
+        metadata::new_namespace(&mut body, &name);
+    }
+    admit(transaction, &kind, &mut body, None)?;
+    metadata::stamp(&mut body, &born);
+    check(&kind, &name, &body)?;
+    // The name is looked at last: an object that is invalid and exists already is invalid.
+    if transaction.get(kind_id, &key).is_some() {
+        return Err(ApiError::already_exists(&kind, &name));
+    }
+    transaction.put(kind_id, body)
+}
+
+/// Replaces an object; with `status`, only its status.
+pub(crate) fn update(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    key: &Key,
+    status: bool,
+    mut body: Value,
+) -> Result<Arc<Object>, ApiError> {
+    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    envelope(&kind, &mut body)?;
+    metadata::shape(&kind, &body)?;
+    metadata::namespace(&mut body, &key.namespace)?;
+    let name = body["metadata"]["name"].as_str().unwrap_or_default();
+    if name != key.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            key.name
+        )));
+    }
+    let old = transaction
+        .get(kind_id, key)
+        .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
+    let unconditional = body["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
+        .is_empty();
+    if unconditional && !kind.group.is_empty() {
+        return Err(ApiError::invalid(
+            &kind,
+            &key.name,
+            &[FieldError {
+                field: "metadata.resourceVersion".to_owned(),
+                message: "0: must be specified for an update".to_owned(),
+                reason: "FieldValueInvalid",
+            }],
+        ));
+    }
+    replace(transaction, kind_id, &old, status, body)
+}
+
+/// Patches an object; with `status`, only its status.
+pub(crate) fn patch(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    key: &Key,
+    status: bool,
+    patch: Patch,
+) -> Result<Arc<Object>, ApiError> {
+    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let old = transaction
+        .get(kind_id, key)
+        .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
+    let mut body = old.value();
+    match patch {
+        Patch::Merge(patch) => patch::merge(&mut body, patch),
+        Patch::Json(patch) => patch::apply(&mut body, &patch).map_err(|error| match error {
+            patch::PatchError::Malformed(why) => {
+                ApiError::bad_request(format!("error decoding patch: {why}"))
+            }
+            patch::PatchError::Inapplicable(why) => ApiError::patch_failed(&why),
+            patch::PatchError::TooMuch(why) => ApiError::too_much(why),
+        })?,
+    }
+    envelope(&kind, &mut body)?;
+    metadata::shape(&kind, &body)?;
+    metadata::namespace(&mut body, &key.namespace)?;
+    if body["metadata"]["name"] != key.name.as_str() {
+        return Err(metadata::immutable(&kind, &key.name, "metadata.name"));
+    }
+    replace(transaction, kind_id, &old, status, body)
+}
+
+/// Deletes an object, or marks it as being deleted where it has finalizers.
+pub(crate) fn delete(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    key: &Key,
+    preconditions: &Preconditions,
+) -> Result<Deleted, ApiError> {
+    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let old = transaction
+        .get(kind_id, key)
+        .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
+    if let Some(uid) = &preconditions.uid
+        && uid != old.uid()
+    {
+        return Err(uid_conflict(&kind, &old, uid));
+    }
+    if let Some(version) = &preconditions.version
+        && *version != old.version().to_string()
+    {
+        let why = format!(
+            "the ResourceVersion in the precondition ({version}) does not match the \
+             ResourceVersion in record ({}). The object might have been modified",
+            old.version()
+        );
+        return Err(ApiError::conflict(&kind, &key.name, &why));
+    }
+    let mut value = old.value();
+    let is_namespace = kind_id == transaction.registry().namespaces();
+    if is_namespace && metadata::KEPT_NAMESPACES.contains(&key.name.as_str()) {
+        return Err(ApiError::forbidden(
+            &kind,
+            &key.name,
+            "this namespace may not be deleted",
+        ));
+    }
+    let held = is_namespace || !metadata::finalizers(&value).is_empty();
+    if !held {
+        return Ok(Deleted::Gone(transaction.remove(kind_id, key)?));
+    }
+    if old.terminating() {
+        return Ok(Deleted::Waiting(old));
+    }
+    let generation = value["metadata"]["generation"].as_i64();
+    value["metadata"]["deletionTimestamp"] = json!(transaction.time());
+    value["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+    if let Some(generation) = generation {
+        value["metadata"]["generation"] = json!(generation + 1);
+    }
+    if is_namespace {
+        value["status"]["phase"] = json!("Terminating");
+    }
+    Ok(Deleted::Waiting(transaction.put(kind_id, value)?))
+}
+
+/// Stores `body` in place of `old`.
+fn replace(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    old: &Arc<Object>,
+    status: bool,
+    mut body: Value,
+) -> Result<Arc<Object>, ApiError> {
+    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let name = old.name();
+    let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
+    if !uid.is_empty() && uid != old.uid() {
+        return Err(uid_conflict(&kind, old, uid));
+    }
+    let version = body["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default();
+    if !version.is_empty() && version != old.version().to_string() {
+        return Err(ApiError::conflict(&kind, name, CONFLICT));
+    }
+    let before = old.value();
+    let kept = metadata::kept(&before);
+    if status {
+        let mut next = before.clone();
+        match body.get("status") {
+            Some(status) => next["status"] = status.clone(),
+            None => remove_field(&mut next, "status"),
+        }
+        body = next;
+    } else {
+        metadata::stamp(&mut body, &kept);
+        if kind.status_subresource {
+            match before.get("status") {
+                Some(status) => body["status"] = status.clone(),
+                None => remove_field(&mut body, "status"),
+            }
+        }
+        metadata::no_new_finalizers(&kind, name, &before, &body)?;
+        admit(transaction, &kind, &mut body, Some(&before))?;
+        metadata::stamp(&mut body, &kept);
+    }
+    check(&kind, name, &body)?;
+    if !status && !kind.group.is_empty() && spec_changed(&kind, &before, &body) {
+        let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
+        body["metadata"]["generation"] = json!(generation + 1);
+    }
+    body["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+    let released = old.terminating() && metadata::finalizers(&body).is_empty();
+    if released && kind_id != transaction.registry().namespaces() {
+        return transaction.remove_as(kind_id, old, body);
+    }
+    // Nothing changed, so there is no new version and nobody is told.
+    if body == before {
+        return Ok(Arc::clone(old));
+    }
+    transaction.put(kind_id, body)
+}
+
+/// Whether anything but metadata and status differs.
+fn spec_changed(kind: &ResourceKind, before: &Value, after: &Value) -> bool {
+    let counted = |value: &Value| -> Map<String, Value> {
+        let mut map = value.as_object().cloned().unwrap_or_default();
+        map.remove("metadata");
+        if kind.status_subresource {
+            map.remove("status");
+        }
+        map
+    };
+    counted(before) != counted(after)
+}
+
+fn uid_conflict(kind: &ResourceKind, old: &Object, uid: &str) -> ApiError {
+    let why = format!(
+        "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+        old.uid()
+    );
+    ApiError::conflict(kind, old.name(), &why)
+}
+
+fn remove_field(value: &mut Value, field: &str) {
+    if let Some(map) = value.as_object_mut() {
+        map.remove(field);
+    }
+}
+
+/// Checks `apiVersion` and `kind`. Objects of the core group may leave them out.
+fn envelope(kind: &ResourceKind, body: &mut Value) -> Result<(), ApiError> {
+    let expected = api_version(kind);
+    let Some(map) = body.as_object_mut() else {
+        return Err(ApiError::bad_request(format!(
+            "the body of the request is not a {} but another kind of JSON value: send an object",
+            kind.kind
+        )));
+    };
+    for (field, title, want) in [
+        ("kind", "Kind", kind.kind.as_str()),
+        ("apiVersion", "apiVersion", &expected),
+    ] {
+        match map
+            .get(field)
+            .and_then(Value::as_str)
+            .filter(|v| !v.is_empty())
+        {
+            None if kind.group.is_empty() => {
+                map.insert(field.to_owned(), json!(want));
+            }
+            None => {
+                return Err(ApiError::bad_request(format!(
+                    "Object '{title}' is missing in the body of the request; expected {want:?}"
+                )));
+            }
+            Some(found) if found == want => {}
+            Some(found) if field == "apiVersion" => {
+                return Err(ApiError::bad_request(format!(
+                    "the API version in the data ({found}) does not match the expected API \
+                     version ({want})"
+                )));
+            }
+            Some(found) => {
+                return Err(ApiError::bad_request(format!(
+                    "the kind in the data ({found}) does not match the expected kind ({want})"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to create in a namespace that is not there or that is going away.
+fn room_for(
+    transaction: &Transaction<'_>,
+    kind: &ResourceKind,
+    namespace: &str,
+    name: &str,
+) -> Result<(), ApiError> {
+    if !kind.namespaced {
+        return Ok(());
+    }
+    let namespaces = transaction.registry().namespaces();
+    let found = transaction
+        .get(namespaces, &Key::new("", namespace))
+        .ok_or_else(|| ApiError::not_found(transaction.registry().kind(namespaces), namespace))?;
+    if found.terminating() {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        return Err(ApiError::forbidden(kind, name, &why));
+    }
+    Ok(())
+}
+
+fn admit(
+    transaction: &Transaction<'_>,
+    kind: &ResourceKind,
+    body: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    let name = body["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    kind.admission
+        .default(body, old, transaction)
+        .map_err(|errors| ApiError::invalid(kind, &name, &errors))?;
+    let errors = kind.admission.validate(body, old, transaction);
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(kind, &name, &errors))
+    }
+}
+
+/// The checks that hold for every object that is stored.
+fn check(kind: &ResourceKind, name: &str, body: &Value) -> Result<(), ApiError> {
+    if patch::deeper_than(body, patch::MAX_DEPTH) {
+        return Err(ApiError::bad_request(format!(
+            "the object nests deeper than {} levels",
+            patch::MAX_DEPTH
+        )));
+    }
+    metadata::shape(kind, body)?;
+    let mut errors = metadata::validate(body);
+    if body
+        .get("status")
+        .is_some_and(|s| !s.is_object() && !s.is_null())
+    {
+        errors.push(FieldError {
+            field: "status".to_owned(),
+            message: "must be an object".to_owned(),
+            reason: "FieldValueTypeInvalid",
+        });
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(kind, name, &errors));
+    }
+    if patch::size(body) > MAX_OBJECT {
+        return Err(ApiError::too_large(MAX_OBJECT));
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! The kinds of Kubernetes itself that Heddle needs: Namespace and ConfigMap.
+//!
+//! On a cluster they are the cluster's; the embedded API serves them by these rules, which are
+//! those of Kubernetes as far as the fields go that matter here.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use serde_json::{Value, json};
+
+use crate::admission::{Admit, Errors, NameRule, TypedAdmission, config, namespace};
+use crate::resource::{AdmissionContext, Column, FieldError, ResourceKind};
+
+/// The label by which a namespace can be selected by its name.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+/// The most bytes of keys and values that a ConfigMap may have together: 1 MiB.
+pub const MAX_CONFIG_MAP_BYTES: usize = 1024 * 1024;
+/// The most characters of a key of a ConfigMap.
+const MAX_KEY: usize = 253;
+
+fn column(name: &str, kind: &str, json_path: &str) -> Column {
+    Column {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        json_path: json_path.to_owned(),
+        priority: 0,
+    }
+}
+
+fn kind<T: Admit>(schema: Value, namespaced: bool, short_name: &str) -> ResourceKind {
+    ResourceKind {
+        group: T::group(&()).into_owned(),
+        version: T::version(&()).into_owned(),
+        kind: T::kind(&()).into_owned(),
+        plural: T::plural(&()).into_owned(),
+        singular: T::kind(&()).to_ascii_lowercase(),
+        short_names: vec![short_name.to_owned()],
+        categories: Vec::new(),
+        namespaced,
+        status_subresource: schema.pointer("/properties/status").is_some(),
+        columns: vec![column("Age", "date", ".metadata.creationTimestamp")],
+        admission: Arc::new(TypedAdmission::<T>::new(&schema, namespaced)),
+        schema,
+    }
+}
+
+/// Namespace.
+pub(crate) fn namespace_kind() -> ResourceKind {
+    let strings = json!({"type": "array", "items": {"type": "string"}});
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let schema = json!({
+        "type": "object",
+        "description": "A scope for names.",
+        "properties": {
+            "spec": {"type": "object", "properties": {"finalizers": strings}},
+            "status": {"type": "object", "properties": {
+                "phase": {"type": "string"},
+                "conditions": {"type": "array", "items": open},
+            }},
+        },
+    });
+    let mut kind = kind::<Namespace>(schema, false, "ns");
+    kind.columns
+        .insert(0, column("Status", "string", ".status.phase"));
+    kind
+}
+
+/// ConfigMap.
+pub(crate) fn config_map_kind() -> ResourceKind {
+    let strings = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let schema = json!({
+        "type": "object",
+        "description": "Configuration as texts by name.",
+        "properties": {
+            "data": strings,
+            "binaryData": {
+                "type": "object",
+                "additionalProperties": {"type": "string", "format": "byte"},
+            },
+            "immutable": {"type": "boolean"},
+        },
+    });
+    kind::<ConfigMap>(schema, true, "cm")
+}
+
+impl Admit for Namespace {
+    const NAMES: NameRule = NameRule::Label;
+
+    fn fill_in(
+        &mut self,
+        _old: Option<&Self>,
+        _context: &dyn AdmissionContext,
+    ) -> Result<(), FieldError> {
+        if let Some(name) = self.metadata.name.clone() {
+            let labels = self.metadata.labels.get_or_insert_default();
+            labels.insert(NAME_LABEL.to_owned(), name);
+        }
+        let status = self.status.get_or_insert_default();
+        status.phase.get_or_insert_with(|| "Active".to_owned());
+        Ok(())
+    }
+
+    fn check(&self, _old: Option<&Self>, _: &dyn AdmissionContext, _: &mut Errors) {}
+}
+
+impl Admit for ConfigMap {
+    fn fill_in(
+        &mut self,
+        _old: Option<&Self>,
+        _context: &dyn AdmissionContext,
+    ) -> Result<(), FieldError> {
+        Ok(())
+    }
+
+    fn check(&self, old: Option<&Self>, _: &dyn AdmissionContext, errors: &mut Errors) {
+        let texts = self
+            .data
+            .iter()
+            .flatten()
+            .map(|(key, value)| ("data", key, value.len()));
+        let bytes = self
+            .binary_data
+            .iter()
+            .flatten()
+            .map(|(key, value)| ("binaryData", key, value.0.len()));
+        let mut size = 0;
+        for (field, key, length) in texts.chain(bytes) {
+            size += key.len() + length;
+            let good = key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if !good || key.is_empty() || key.len() > MAX_KEY || key == "." || key.starts_with("..")
+            {
+                let detail =
+                    "expected at most 253 letters, digits, '-', '_' and '.', but not '.' or '..'";
+                errors.invalid_key(field, key, detail);
+            }
+        }
+        for key in self.binary_data.iter().flatten().map(|(key, _)| key) {
+            if self
+                .data
+                .as_ref()
+                .is_some_and(|data| data.contains_key(key))
+            {
+                errors.invalid_key("binaryData", key, "the key stands in data as well");
+            }
+        }
+        if size > MAX_CONFIG_MAP_BYTES {
+            let detail = format!("expected at most {MAX_CONFIG_MAP_BYTES} bytes of data");
+            errors.invalid("", format!("{size} bytes"), &detail);
+        }
+        if let Some(old) = old.filter(|old| old.immutable == Some(true)) {
+            errors.immutable("immutable", &json!(old.immutable), &json!(self.immutable));
+            errors.immutable("data", &json!(old.data), &json!(self.data));
+            errors.immutable(
+                "binaryData",
+                &json!(old.binary_data),
+                &json!(self.binary_data),
+            );
+        }
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let data = self.data.clone().unwrap_or_default();
+        if let Some((key, fault)) = config::check(namespace(&self.metadata), name, &data) {
+            errors.invalid(
+                &format!("data[{key}]"),
+                "text that is not the expected YAML",
+                &fault,
+            );
+        }
+    }
+}

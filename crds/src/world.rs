@@ -1,0 +1,287 @@
+//! What controllers know: the newest version of every object that they watch.
+//!
+//! Watches write into a [`World`], plans read it; it does nothing else. Objects are shared, not
+//! copied, and looked up by namespace and name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+
+use crate::duck::{Addressable, Destination, KReference};
+use crate::eventing::{Broker, Trigger};
+use crate::messaging::{Channel, InMemoryChannel, Subscription};
+
+/// The objects of one kind, by namespace and name.
+#[derive(Clone, Debug)]
+pub struct Shelf<K>(BTreeMap<(String, String), Arc<K>>);
+
+impl<K> Default for Shelf<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: kube::Resource> Shelf<K> {
+    /// The object of that name.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
+        self.0.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// All objects, by namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.0.values()
+    }
+
+    /// The objects of one namespace, by name.
+    pub fn within<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<K>> {
+        self.0
+            .range((namespace.to_owned(), String::new())..)
+            .take_while(move |((of, _), _)| of == namespace)
+            .map(|(_, object)| object)
+    }
+
+    /// Takes in a new version, and returns the one before.
+    pub fn put(&mut self, object: Arc<K>) -> Option<Arc<K>> {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        self.0.insert(key, object)
+    }
+
+    /// Forgets an object.
+    pub fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.0.remove(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Replaces everything; returns the names of the objects that are there no more.
+    pub fn replace(&mut self, objects: Vec<Arc<K>>) -> Vec<(String, String)> {
+        let old = std::mem::take(&mut self.0);
+        for object in objects {
+            self.put(object);
+        }
+        old.into_keys()
+            .filter(|key| !self.0.contains_key(key))
+            .collect()
+    }
+}
+
+/// Everything that is known.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// All Brokers.
+    pub brokers: Shelf<Broker>,
+    /// All Triggers.
+    pub triggers: Shelf<Trigger>,
+    /// All Channels.
+    pub channels: Shelf<Channel>,
+    /// All InMemoryChannels.
+    pub in_memory_channels: Shelf<InMemoryChannel>,
+    /// All Subscriptions.
+    pub subscriptions: Shelf<Subscription>,
+    /// All ConfigMaps.
+    pub config_maps: Shelf<ConfigMap>,
+}
+
+/// Where a destination turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// The absolute URI.
+    pub uri: String,
+    /// Certificates of authorities (PEM).
+    pub ca_certs: Option<String>,
+    /// The OIDC audience.
+    pub audience: Option<String>,
+}
+
+/// A destination has no address, for now or for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// Neither `ref` nor `uri`.
+    #[error("the destination has neither ref nor uri")]
+    Empty,
+    /// The object does not exist.
+    #[error("{kind} {namespace}/{name} does not exist")]
+    NotFound {
+        /// The kind referred to.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The object exists, and has no address yet.
+    #[error("{kind} {namespace}/{name} has no address yet")]
+    NoAddress {
+        /// The kind referred to.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Objects of this kind are not known to have addresses here.
+    #[error(
+        "{kind} ({api_version}) has no address here; refer to a Broker, Channel or InMemoryChannel, or give the URL as uri"
+    )]
+    UnknownKind {
+        /// The kind referred to.
+        kind: String,
+        /// Its API version.
+        api_version: String,
+    },
+    /// A relative URI that cannot be joined to the object's address.
+    #[error("uri {uri:?} cannot be resolved against {base}")]
+    BadUri {
+        /// The relative URI.
+        uri: String,
+        /// The object's address.
+        base: String,
+    },
+}
+
+impl World {
+    /// The `data` of a ConfigMap.
+    #[must_use]
+    pub fn config_map(&self, namespace: &str, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.config_maps
+            .get(namespace, name)
+            .and_then(|map| map.data.as_ref())
+    }
+
+    /// Finds out where a destination is. `namespace` is that of the object that names it.
+    pub fn resolve(&self, to: &Destination, namespace: &str) -> Result<Resolved, Unresolved> {
+        let mut resolved = match (&to.reference, &to.uri) {
+            (None, None) => return Err(Unresolved::Empty),
+            (None, Some(uri)) => Resolved {
+                uri: uri.clone(),
+                ..Resolved::default()
+            },
+            (Some(reference), uri) => {
+                let address = self.address(reference, namespace)?;
+                let base = address.url.unwrap_or_default();
+                let uri = match uri.as_deref().filter(|uri| !uri.is_empty()) {
+                    None => base,
+                    Some(uri) => join(&base, uri).ok_or_else(|| Unresolved::BadUri {
+                        uri: uri.to_owned(),
+                        base,
+                    })?,
+                };
+                Resolved {
+                    uri,
+                    ca_certs: address.ca_certs,
+                    audience: address.audience,
+                }
+            }
+        };
+        if to.ca_certs.is_some() {
+            resolved.ca_certs.clone_from(&to.ca_certs);
+        }
+        if to.audience.is_some() {
+            resolved.audience.clone_from(&to.audience);
+        }
+        Ok(resolved)
+    }
+
+    fn address(&self, to: &KReference, namespace: &str) -> Result<Addressable, Unresolved> {
+        let namespace = to
+            .namespace
+            .as_deref()
+            .filter(|ns| !ns.is_empty())
+            .unwrap_or(namespace);
+        let group = to
+            .api_version
+            .rsplit_once('/')
+            .map_or("", |(group, _)| group);
+        let found = match (group, to.kind.as_str()) {
+            ("eventing.knative.dev", "Broker") => {
+                self.brokers.get(namespace, &to.name).map(|broker| {
+                    broker
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.address.clone())
+                })
+            }
+            ("messaging.knative.dev", "Channel") => {
+                self.channels.get(namespace, &to.name).map(|channel| {
+                    channel
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.address.clone())
+                })
+            }
+            ("messaging.knative.dev", "InMemoryChannel") => self
+                .in_memory_channels
+                .get(namespace, &to.name)
+                .map(|channel| {
+                    channel
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.address.clone())
+                }),
+            _ => {
+                return Err(Unresolved::UnknownKind {
+                    kind: to.kind.clone(),
+                    api_version: to.api_version.clone(),
+                });
+            }
+        };
+        let (kind, namespace, name) = (to.kind.clone(), namespace.to_owned(), to.name.clone());
+        match found {
+            None => Err(Unresolved::NotFound {
+                kind,
+                namespace,
+                name,
+            }),
+            Some(Some(address)) if address.url.is_some() => Ok(address),
+            Some(_) => Err(Unresolved::NoAddress {
+                kind,
+                namespace,
+                name,
+            }),
+        }
+    }
+}
+
+/// Resolves a relative reference by RFC 3986 as far as addresses need it: an absolute path replaces
+/// the base's, a relative one replaces what follows the last slash, a query replaces the query.
+fn join(base: &str, relative: &str) -> Option<String> {
+    let base: http::Uri = base.parse().ok()?;
+    let root = format!("{}://{}", base.scheme_str()?, base.authority()?);
+    let path = match relative.as_bytes().first()? {
+        b'/' if relative.starts_with("//") => return None,
+        b'/' => relative.to_owned(),
+        b'?' => format!("{}{relative}", base.path()),
+        b'#' => return None,
+        _ => {
+            let folder = base
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(folder, _)| folder);
+            format!("{folder}/{relative}")
+        }
+    };
+    let joined = format!("{root}{path}");
+    joined.parse::<http::Uri>().ok().map(|_| joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn a_relative_uri_is_joined_to_the_address() {
+        for (relative, joined) in [
+            ("/extra", Some("http://h:1/extra")),
+            ("extra?a=b", Some("http://h:1/ns/extra?a=b")),
+            ("?a=b", Some("http://h:1/ns/name?a=b")),
+            ("//other", None),
+        ] {
+            assert_eq!(
+                join("http://h:1/ns/name", relative).as_deref(),
+                joined,
+                "{relative}"
+            );
+        }
+    }
+}

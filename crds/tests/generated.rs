@@ -1,0 +1,100 @@
+//! The definitions that are kept as files are those of the types.
+//!
+//! `UPDATE=1 cargo test -p heddle-crds --test generated` writes them anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+#[test]
+fn the_files_are_current() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("generated");
+    let want: BTreeMap<_, _> = heddle_crds::crds()
+        .iter()
+        .map(|crd| {
+            let name = format!("{}.yaml", crd.spec.names.singular.as_deref().unwrap());
+            (name, serde_saphyr::to_string(crd).unwrap())
+        })
+        .collect();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, text) in &want {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    let found: BTreeMap<_, _> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    let names: Vec<_> = want.keys().collect();
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        names,
+        "run with UPDATE=1 to write them anew"
+    );
+    for (name, text) in want {
+        assert!(
+            found[&name] == text,
+            "{name} is old: run with UPDATE=1 to write it anew"
+        );
+    }
+}
+
+#[test]
+fn the_yaml_reads_back_as_the_same_definitions() {
+    let yaml = heddle_crds::crds_yaml().unwrap();
+    let read: Vec<CustomResourceDefinition> = yaml
+        .split("---\n")
+        .filter(|text| !text.is_empty())
+        .map(|text| serde_saphyr::from_str(text).unwrap())
+        .collect();
+    assert_eq!(read, heddle_crds::crds());
+}
+
+#[test]
+fn kinds_come_in_the_order_of_installation() {
+    let kinds: Vec<_> = heddle_crds::kinds()
+        .into_iter()
+        .map(|kind| kind.kind)
+        .collect();
+    let mut want = vec!["Namespace".to_owned(), "ConfigMap".to_owned()];
+    want.extend(
+        heddle_crds::crds()
+            .into_iter()
+            .map(|crd| crd.spec.names.kind),
+    );
+    assert_eq!(kinds, want);
+    assert_eq!(
+        kinds,
+        [
+            "Namespace",
+            "ConfigMap",
+            "Broker",
+            "Trigger",
+            "Channel",
+            "InMemoryChannel",
+            "Subscription"
+        ]
+    );
+}
+
+#[test]
+fn a_kind_tells_what_the_api_needs() {
+    for kind in heddle_crds::kinds() {
+        assert!(!kind.plural.is_empty() && !kind.singular.is_empty() && !kind.version.is_empty());
+        assert_eq!(kind.schema["type"], "object", "{kind:?}");
+        assert!(
+            kind.columns.iter().any(|column| column.name == "Age"),
+            "{kind:?}"
+        );
+        assert_eq!(kind.namespaced, kind.kind != "Namespace");
+        assert_eq!(kind.status_subresource, kind.kind != "ConfigMap");
+    }
+}

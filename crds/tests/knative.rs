@@ -1,0 +1,279 @@
+//! Our definitions beside Knative's, field by field.
+//!
+//! `HEDDLE_CONFORMANCE_DATA` names the directory that holds Knative's definitions; where it is not
+//! set, the comparison is skipped and says so. Every difference is either a mistake, and printed,
+//! or stands in [`ALLOWED`] with its reason; an entry there that fits no difference is a mistake as
+//! well, so that the list cannot outlive what it excuses.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// File, kind.
+const FILES: [(&str, &str); 5] = [
+    ("broker.yaml", "Broker"),
+    ("trigger.yaml", "Trigger"),
+    ("channel.yaml", "Channel"),
+    ("in-memory-channel.yaml", "InMemoryChannel"),
+    ("subscription.yaml", "Subscription"),
+];
+
+/// Kind or `*`, the fact's path (a leading `*` stands for anything before), and why it differs.
+/// A difference below an allowed path that ends with `/` is allowed too.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    (
+        "*",
+        "labels.app.kubernetes.io/name",
+        "the definition is part of our installation, not of Knative's",
+    ),
+    (
+        "*",
+        "labels.app.kubernetes.io/version",
+        "names Knative's version; ours is the chart's to say",
+    ),
+    (
+        "*",
+        "schema.spec#default",
+        "spec may be left out; an API server then fills in the empty one that typed clients need",
+    ),
+    (
+        "*",
+        "*delivery.timeout/",
+        "Knative keeps it as an unknown field behind a feature flag; here it always works",
+    ),
+    (
+        "*",
+        "*delivery.retryAfterMax/",
+        "Knative keeps it as an unknown field behind a feature flag; here it always works",
+    ),
+    (
+        "*",
+        "*delivery.format/",
+        "Knative declares it for Triggers and keeps it as unknown elsewhere",
+    ),
+    (
+        "*",
+        "*ref.group/",
+        "declared, so that it is refused with a reason and not dropped",
+    ),
+    (
+        "*",
+        "*ref.address/",
+        "part of the reference type; Knative's definitions lag behind it",
+    ),
+    (
+        "Broker",
+        "schema.spec.config.group/",
+        "declared, so that it is refused with a reason",
+    ),
+    (
+        "Broker",
+        "schema.spec.config.address/",
+        "part of the reference type",
+    ),
+    (
+        "Trigger",
+        "schema.spec.brokerRef.group/",
+        "declared, so that it is refused with a reason",
+    ),
+    (
+        "Trigger",
+        "schema.spec.brokerRef.address/",
+        "part of the reference type",
+    ),
+    (
+        "Subscription",
+        "schema.spec.channel.group/",
+        "declared, so that it is refused with a reason",
+    ),
+    (
+        "Subscription",
+        "schema.spec.channel.address/",
+        "part of the reference type",
+    ),
+    (
+        "Channel",
+        "schema.status.channel.group/",
+        "part of the reference type",
+    ),
+    (
+        "Channel",
+        "schema.status.channel.address/",
+        "part of the reference type",
+    ),
+    (
+        "*",
+        "schema.status.deadLetterChannel.group/",
+        "part of the reference type",
+    ),
+    (
+        "*",
+        "schema.status.deadLetterChannel.address/",
+        "part of the reference type",
+    ),
+    (
+        "Channel",
+        "schema.spec.subscribers[].delivery.deadLetterSink.CACerts/",
+        "part of a destination everywhere else, and of InMemoryChannel here too",
+    ),
+    (
+        "Channel",
+        "schema.spec.subscribers[].delivery.deadLetterSink.audience/",
+        "part of a destination everywhere else, and of InMemoryChannel here too",
+    ),
+    (
+        "Channel",
+        "schema.spec.subscribers[].namespace/",
+        "declared by InMemoryChannel, which has the same subscribers",
+    ),
+    (
+        "Subscription",
+        "schema.spec.subscriber.ref#x-kubernetes-preserve-unknown-fields",
+        "opened by Knative for the field group, which is declared here",
+    ),
+];
+
+/// A definition as a flat list of facts.
+type Facts = BTreeMap<String, String>;
+
+fn facts_of(crd: &Value) -> Facts {
+    let mut facts = Facts::new();
+    let spec = &crd["spec"];
+    for (name, value) in crd["metadata"]["labels"].as_object().unwrap() {
+        facts.insert(format!("labels.{name}"), value.to_string());
+    }
+    facts.insert("name".to_owned(), crd["metadata"]["name"].to_string());
+    facts.insert("group".to_owned(), spec["group"].to_string());
+    facts.insert("scope".to_owned(), spec["scope"].to_string());
+    for name in ["kind", "plural", "singular"] {
+        facts.insert(format!("names.{name}"), spec["names"][name].to_string());
+    }
+    for list in ["categories", "shortNames"] {
+        for value in spec["names"][list].as_array().into_iter().flatten() {
+            facts.insert(
+                format!("names.{list}.{}", value.as_str().unwrap()),
+                "yes".to_owned(),
+            );
+        }
+    }
+    let versions = spec["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 1);
+    let version = &versions[0];
+    for name in ["name", "served", "storage"] {
+        facts.insert(format!("version.{name}"), version[name].to_string());
+    }
+    for name in version["subresources"].as_object().unwrap().keys() {
+        facts.insert(format!("subresources.{name}"), "yes".to_owned());
+    }
+    let columns = version["additionalPrinterColumns"].as_array().unwrap();
+    for (index, column) in columns.iter().enumerate() {
+        let name = column["name"].as_str().unwrap();
+        facts.insert(format!("columns.{name}.place"), index.to_string());
+        facts.insert(format!("columns.{name}.type"), column["type"].to_string());
+        facts.insert(
+            format!("columns.{name}.jsonPath"),
+            column["jsonPath"].to_string(),
+        );
+        let priority = column["priority"].as_i64().unwrap_or_default();
+        facts.insert(format!("columns.{name}.priority"), priority.to_string());
+    }
+    schema_facts(&version["schema"]["openAPIV3Schema"], "schema", &mut facts);
+    facts
+}
+
+fn schema_facts(schema: &Value, path: &str, facts: &mut Facts) {
+    for (key, value) in schema.as_object().unwrap() {
+        match key.as_str() {
+            "description" => {}
+            "properties" => {
+                for (name, schema) in value.as_object().unwrap() {
+                    schema_facts(schema, &format!("{path}.{name}"), facts);
+                }
+            }
+            "items" => schema_facts(value, &format!("{path}[]"), facts),
+            "required" => {
+                for name in value.as_array().unwrap() {
+                    let fact = format!("{path}#required.{}", name.as_str().unwrap());
+                    facts.insert(fact, "yes".to_owned());
+                }
+            }
+            _ => {
+                facts.insert(format!("{path}#{key}"), value.to_string());
+            }
+        }
+    }
+}
+
+fn allows((kind, path, _): &(&str, &str, &str), of: &str, fact: &str) -> bool {
+    if *kind != "*" && *kind != of {
+        return false;
+    }
+    let (path, below) = match path.strip_suffix('/') {
+        Some(path) => (path, true),
+        None => (*path, false),
+    };
+    // Facts of the field itself follow after '#'.
+    let fact = if below {
+        fact.split('#').next().unwrap()
+    } else {
+        fact
+    };
+    match path.strip_prefix('*') {
+        Some(end) => fact.ends_with(end),
+        None => fact == path,
+    }
+}
+
+#[test]
+fn definitions_are_those_of_knative() {
+    let Some(data) = std::env::var_os("HEDDLE_CONFORMANCE_DATA") else {
+        eprintln!("skipped: HEDDLE_CONFORMANCE_DATA does not name a directory");
+        return;
+    };
+    let folder = PathBuf::from(data).join("knative_crds");
+    let ours: BTreeMap<String, Value> = heddle_crds::crds()
+        .into_iter()
+        .map(|crd| {
+            (
+                crd.spec.names.kind.clone(),
+                serde_json::to_value(crd).unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(ours.len(), FILES.len(), "every definition is compared");
+    let mut differences = Vec::new();
+    let mut used = BTreeSet::new();
+    for (file, kind) in FILES {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let theirs = facts_of(&serde_saphyr::from_str::<Value>(&text).unwrap());
+        let ours = facts_of(&ours[kind]);
+        assert!(theirs.len() > 50, "{file} was read");
+        let every: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+        for fact in every {
+            let (our, their) = (ours.get(fact), theirs.get(fact));
+            if our == their {
+                continue;
+            }
+            let allowing: Vec<_> = (0..ALLOWED.len())
+                .filter(|index| allows(&ALLOWED[*index], kind, fact))
+                .collect();
+            if allowing.is_empty() {
+                differences.push(format!("{kind} {fact}: ours {our:?}, Knative's {their:?}"));
+            }
+            used.extend(allowing);
+        }
+    }
+    let stale: Vec<_> = (0..ALLOWED.len())
+        .filter(|i| !used.contains(i))
+        .map(|i| ALLOWED[i])
+        .collect();
+    assert!(
+        differences.is_empty(),
+        "not allowed for:\n{}",
+        differences.join("\n")
+    );
+    assert!(stale.is_empty(), "allowed for nothing: {stale:#?}");
+}

@@ -1,0 +1,165 @@
+//! The executor: starts, changes and stops consumers, and hands on what is to be written.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use heddle_broker::control::OpenLogs;
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
+use heddle_crds::world::World;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use parking_lot::RwLock;
+
+use super::{Facts, LogRef, Step, Wanted, WantedReply, plan};
+use crate::Dispatcher;
+use crate::config::{ConsumerConfig, ConsumerId, ReplyTo, Source};
+
+/// Turns Triggers and Subscriptions into consumers.
+#[derive(Debug)]
+pub struct Control {
+    dispatcher: Arc<Dispatcher>,
+    facts: Facts,
+    applied: HashMap<ConsumerId, Wanted>,
+    settled: BTreeSet<String>,
+}
+
+impl Control {
+    /// A controller that tells `dispatcher` what to deliver. `handlers` are the names that `local://`
+    /// addresses may have.
+    #[must_use]
+    pub fn new(dispatcher: Arc<Dispatcher>, logs: OpenLogs, handlers: BTreeSet<String>) -> Self {
+        let facts = Facts {
+            handlers,
+            running: BTreeSet::new(),
+            logs,
+        };
+        Self {
+            dispatcher,
+            facts,
+            applied: HashMap::new(),
+            settled: BTreeSet::new(),
+        }
+    }
+
+    /// Forgets the positions of consumers whose resources went while the process was down. To be
+    /// called once the world is complete.
+    pub fn retain(&self, world: &World) {
+        self.dispatcher.retain(&consumers(world));
+    }
+
+    /// Says that all consumers that there are have been applied, so that logs without one may be
+    /// trimmed, and that logs are gone which are not open any more. To be called when no key waits.
+    pub fn settle(&mut self) {
+        let open = self.facts.logs.all();
+        self.settled.retain(|name| {
+            let stays = open.contains_key(name);
+            if !stays {
+                self.dispatcher.forget_log(name);
+            }
+            stays
+        });
+        for (name, log) in open {
+            if self.settled.insert(name.clone()) {
+                self.dispatcher.settled(&Source {
+                    name: name.into(),
+                    log,
+                });
+            }
+        }
+    }
+
+    /// Does what is to be done about one key, and returns what is to be written.
+    pub async fn reconcile(
+        &mut self,
+        world: &RwLock<World>,
+        key: &Key,
+        now: Timestamp,
+    ) -> Vec<Write> {
+        let mut steps = plan(&world.read(), &self.facts, key, now);
+        // A consumer that has just started changes what the status says.
+        if self.run(&steps).await {
+            steps = plan(&world.read(), &self.facts, key, now);
+        }
+        let writes = steps.into_iter().filter_map(|step| match step {
+            Step::Write(write) => Some(write),
+            Step::Consume(_) | Step::Stop(_) => None,
+        });
+        writes.collect()
+    }
+
+    /// Starts, changes and stops consumers. Whether one started or stopped.
+    async fn run(&mut self, steps: &[Step]) -> bool {
+        let mut news = false;
+        for step in steps {
+            match step {
+                Step::Consume(wanted) if self.applied.get(&wanted.id) != Some(wanted) => {
+                    let Some(config) = self.resolve(wanted) else {
+                        continue;
+                    };
+                    if let Err(error) = self.dispatcher.apply(config).await {
+                        tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
+                        continue;
+                    }
+                    self.applied
+                        .insert(wanted.id.clone(), Wanted::clone(wanted));
+                    news |= self.facts.running.insert(wanted.id.clone());
+                }
+                Step::Stop(id) => {
+                    if self.applied.remove(id).is_some() {
+                        self.dispatcher.remove(id).await;
+                    }
+                    news |= self.facts.running.remove(id);
+                }
+                Step::Consume(_) | Step::Write(_) => {}
+            }
+        }
+        news
+    }
+
+    fn resolve(&self, wanted: &Wanted) -> Option<ConsumerConfig> {
+        let open = |log: &LogRef| self.facts.logs.get(&log.name);
+        let reply = match &wanted.reply {
+            None => None,
+            Some(WantedReply::Log(log)) => Some(ReplyTo::Log(open(log)?)),
+            Some(WantedReply::Target(target)) => Some(ReplyTo::Target(target.clone())),
+        };
+        Some(ConsumerConfig {
+            id: wanted.id.clone(),
+            uid: Arc::clone(&wanted.uid),
+            source: Source {
+                name: wanted.source.name.as_str().into(),
+                log: open(&wanted.source)?,
+            },
+            filter: wanted.filter.clone(),
+            subscriber: wanted.subscriber.clone(),
+            reply,
+            dead_letter: wanted.dead_letter.clone(),
+            policy: wanted.policy.clone(),
+            order: wanted.order,
+            max_in_flight: wanted.max_in_flight,
+            start: wanted.start,
+            keep_position: wanted.keep_position,
+        })
+    }
+}
+
+fn consumers(world: &World) -> HashSet<ConsumerId> {
+    let triggers = world
+        .triggers
+        .iter()
+        .map(|trigger| id_of("trigger", &**trigger));
+    let subscriptions = world
+        .subscriptions
+        .iter()
+        .map(|subscription| id_of("subscription", &**subscription));
+    triggers.chain(subscriptions).collect()
+}
+
+fn id_of<K: kube::Resource>(kind: &'static str, object: &K) -> ConsumerId {
+    ConsumerId {
+        kind,
+        namespace: object.namespace().unwrap_or_default().into(),
+        name: object.name_any().into(),
+    }
+}

@@ -1,0 +1,131 @@
+//! The Subscriptions of a channel -> its `spec.subscribers`, and a consumer of its log for each.
+//!
+//! The list is made anew from all Subscriptions each time, so that nothing is lost when two change
+//! at once. Only the controller writes it: an entry that no Subscription asks for goes.
+
+use heddle_broker::control::{StoreKind, in_memory_channel};
+use heddle_broker::filter::Filter;
+use heddle_crds::duck::{SubscriberSpec, SubscriberStatus};
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
+use heddle_crds::messaging::{InMemoryChannel, Subscription};
+use heddle_crds::world::{Resolved, World};
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::subscription::{Destinations, channel_of, consumer, destinations, entry};
+use super::{Facts, LogRef, Step, Wanted, WantedReply, delivery};
+use crate::config::Target;
+
+pub(super) fn plan(world: &World, facts: &Facts, key: &Key) -> Vec<Step> {
+    let Some(channel) = world.in_memory_channels.get(&key.namespace, &key.name) else {
+        return Vec::new();
+    };
+    if channel.metadata.deletion_timestamp.is_some() {
+        return Vec::new();
+    }
+    let source = LogRef {
+        store: StoreKind::Memory,
+        name: in_memory_channel::log_of(channel),
+    };
+    let mut steps = Vec::new();
+    let mut entries: Vec<SubscriberSpec> = Vec::new();
+    let mut statuses: Vec<SubscriberStatus> = Vec::new();
+    for subscription in world.subscriptions.iter() {
+        let mine = channel_of(world, subscription)
+            .is_some_and(|of| of.metadata.uid == channel.metadata.uid);
+        if !mine || subscription.metadata.deletion_timestamp.is_some() {
+            continue;
+        }
+        let found = destinations(world, facts, subscription);
+        let to = found.clone().unwrap_or_default();
+        entries.push(entry(subscription, &to));
+        if facts.logs.contains(&source.name) {
+            let ready = found.is_ok();
+            let wanted = wanted(channel, subscription, &to, ready, source.clone(), facts);
+            statuses.push(status(facts, subscription, &wanted));
+            steps.push(Step::Consume(Box::new(wanted)));
+        }
+    }
+    entries.sort_by(|a, b| a.uid.cmp(&b.uid));
+    statuses.sort_by(|a, b| a.uid.cmp(&b.uid));
+    if channel.spec.subscribers != entries {
+        let patch = json!({ "subscribers": entries });
+        steps.push(Step::Write(Write::Spec(
+            key.clone(),
+            channel.resource_version(),
+            patch,
+        )));
+    }
+    let current = channel.status.as_ref().map(|status| &status.subscribers);
+    if current.map_or(!statuses.is_empty(), |current| *current != statuses) {
+        let patch = json!({ "subscribers": statuses });
+        steps.push(Step::Write(Write::Status(
+            key.clone(),
+            channel.resource_version(),
+            patch,
+        )));
+    }
+    steps
+}
+
+fn wanted(
+    channel: &InMemoryChannel,
+    subscription: &Subscription,
+    to: &Destinations,
+    ready: bool,
+    source: LogRef,
+    facts: &Facts,
+) -> Wanted {
+    let annotations = subscription.annotations();
+    let protocol = delivery::protocol(annotations);
+    let target = |to: &Option<Resolved>| -> Option<Target> {
+        to.as_ref()
+            .and_then(|to| delivery::target(to, protocol, &facts.handlers).ok())
+    };
+    // A Subscription without a subscriber passes events on to its reply.
+    let (subscriber, reply) = match &to.subscriber {
+        Some(_) => (target(&to.subscriber), target(&to.reply)),
+        None => (target(&to.reply), None),
+    };
+    let namespace = subscription.namespace().unwrap_or_default();
+    Wanted {
+        id: consumer(&namespace, &subscription.name_any()),
+        uid: subscription.uid().unwrap_or_default().into(),
+        source,
+        filter: Filter::All,
+        subscriber: subscriber.filter(|_| ready),
+        reply: reply.map(WantedReply::Target),
+        dead_letter: target(&to.dead_letter),
+        policy: delivery::policy(
+            subscription
+                .spec
+                .delivery
+                .as_ref()
+                .or(channel.spec.delivery.as_ref()),
+        ),
+        order: delivery::order(annotations),
+        max_in_flight: delivery::max_in_flight(annotations),
+        start: delivery::start(annotations),
+        keep_position: None,
+    }
+}
+
+fn status(facts: &Facts, subscription: &Subscription, wanted: &Wanted) -> SubscriberStatus {
+    let running = facts.running.contains(&wanted.id);
+    let (ready, message) = match (&wanted.subscriber, running) {
+        (None, _) => (
+            "False",
+            Some("The Subscription's destinations are not resolved.".to_owned()),
+        ),
+        (Some(_), false) => ("Unknown", Some("The subscriber is being added.".to_owned())),
+        (Some(_), true) => ("True", None),
+    };
+    SubscriberStatus {
+        uid: subscription.uid().unwrap_or_default(),
+        observed_generation: subscription.metadata.generation,
+        ready: ready.to_owned(),
+        message,
+        auth: None,
+    }
+}

@@ -1,0 +1,260 @@
+//! The controllers, as one loop: watches feed the world and a queue of keys; each key is planned and
+//! carried out; writes to the API go on beside it, a bounded number at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use heddle_broker::clock::Clock;
+use heddle_broker::control::Control as BrokerControl;
+use heddle_crds::eventing::{Broker, Trigger};
+use heddle_crds::kube::queue::{Key, Queue};
+use heddle_crds::kube::watch::{Index, ObjectKey, watch};
+use heddle_crds::kube::writer::{Write, Writer};
+use heddle_crds::messaging::{Channel, InMemoryChannel, Subscription};
+use heddle_crds::world::{Shelf, World};
+use heddle_dispatcher::control::{Control as ConsumerControl, dependents};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+use parking_lot::RwLock;
+use tokio::sync::watch as progress;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Writes under way at once. The API groups them, so that many cost little more than one.
+const WRITES: usize = 64;
+/// How often everything is looked at again, which repairs what was missed.
+const RESYNC: Duration = Duration::from_secs(300);
+/// How often Brokers are looked at again: what their logs hold changes without an event.
+const BROKER_RESYNC: Duration = Duration::from_secs(10);
+
+/// Everything that the loop needs.
+#[derive(Debug)]
+pub struct Controllers {
+    /// Brokers and channels.
+    pub brokers: BrokerControl,
+    /// Triggers and Subscriptions.
+    pub consumers: ConsumerControl,
+    /// Tells the time of conditions.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What the watches write into and the loop reads.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    world: Arc<RwLock<World>>,
+    queue: Queue,
+}
+
+/// How far the controllers have got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The watches have not shown everything yet.
+    Watching,
+    /// Everything that was there at the start has been looked at.
+    Synced,
+}
+
+/// Starts the watches and the loop on `tracker`. They end when `stop` is cancelled.
+pub fn start(
+    controllers: Controllers,
+    client: &Client,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> progress::Receiver<Progress> {
+    let shared = Shared::default();
+    let mut listed = Vec::new();
+    macro_rules! follow {
+        ($kind:ident, $shelf:ident) => {
+            let index = Feed::<$kind> {
+                kind: stringify!($kind),
+                shelf: |world| &mut world.$shelf,
+                shared: shared.clone(),
+            };
+            let config = watcher::Config::default();
+            listed.push(watch(
+                client.clone(),
+                &(),
+                config,
+                index,
+                tracker,
+                stop.clone(),
+            ));
+        };
+    }
+    follow!(ConfigMap, config_maps);
+    follow!(Broker, brokers);
+    follow!(Channel, channels);
+    follow!(InMemoryChannel, in_memory_channels);
+    follow!(Trigger, triggers);
+    follow!(Subscription, subscriptions);
+    let (reached, synced) = progress::channel(Progress::Watching);
+    let writer = Writer::new(client.clone());
+    let stop = stop.clone();
+    tracker.spawn(async move {
+        let run = async {
+            for listed in &mut listed {
+                if !listed.ready().await {
+                    return;
+                }
+            }
+            reconcile(controllers, shared, &writer, &reached).await;
+        };
+        stop.run_until_cancelled(run).await
+    });
+    synced
+}
+
+/// Waits until everything that was there at the start has been looked at.
+pub async fn wait_until_synced(mut progress: progress::Receiver<Progress>) -> anyhow::Result<()> {
+    progress
+        .wait_for(|progress| *progress == Progress::Synced)
+        .await
+        .map(|_| ())
+        .map_err(|_| anyhow::anyhow!("the controllers stopped before they were ready"))
+}
+
+/// Takes in what a watch tells, and queues the keys of what has changed.
+struct Feed<K> {
+    kind: &'static str,
+    shelf: fn(&mut World) -> &mut Shelf<K>,
+    shared: Shared,
+}
+
+impl<K: kube::Resource + Send + Sync> Index<K> for Feed<K> {
+    fn apply(&mut self, object: K) {
+        let key = key_of(self.kind, &object);
+        (self.shelf)(&mut self.shared.world.write()).put(Arc::new(object));
+        wake(&self.shared, key);
+    }
+
+    fn delete(&mut self, key: &ObjectKey) {
+        let ObjectKey { namespace, name } = key;
+        (self.shelf)(&mut self.shared.world.write()).remove(namespace, name);
+        wake(&self.shared, Key::new(self.kind, namespace, name));
+    }
+
+    fn reset(&mut self, objects: Vec<K>) {
+        let mut keys: Vec<Key> = objects
+            .iter()
+            .map(|object| key_of(self.kind, object))
+            .collect();
+        let objects = objects.into_iter().map(Arc::new).collect();
+        let gone = (self.shelf)(&mut self.shared.world.write()).replace(objects);
+        keys.extend(
+            gone.iter()
+                .map(|(namespace, name)| Key::new(self.kind, namespace, name)),
+        );
+        for key in keys {
+            wake(&self.shared, key);
+        }
+    }
+}
+
+fn key_of<K: ResourceExt>(kind: &'static str, object: &K) -> Key {
+    Key {
+        kind,
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    }
+}
+
+/// Queues a key that has changed, and those that depend on it.
+fn wake(shared: &Shared, key: Key) {
+    let dependents = dependents(&shared.world.read(), &key);
+    shared.queue.push(key);
+    for key in dependents {
+        shared.queue.push(key);
+    }
+}
+
+async fn reconcile(
+    mut controllers: Controllers,
+    shared: Shared,
+    writer: &Writer,
+    reached: &progress::Sender<Progress>,
+) {
+    controllers.brokers.remove_orphans(&shared.world.read());
+    controllers.consumers.retain(&shared.world.read());
+    let mut writes = FuturesUnordered::new();
+    let mut everything = tokio::time::interval(RESYNC);
+    let mut brokers = tokio::time::interval(BROKER_RESYNC);
+    loop {
+        if shared.queue.is_empty() && writes.is_empty() {
+            controllers.consumers.settle();
+            reached.send_replace(Progress::Synced);
+        }
+        tokio::select! {
+            key = shared.queue.next(), if writes.len() < WRITES => {
+                for write in one(&mut controllers, &shared, &key).await {
+                    writes.push(carry_out(writer, write));
+                }
+            }
+            Some(()) = writes.next() => {}
+            _ = everything.tick() => push_all(&shared, |_| true),
+            _ = brokers.tick() => push_all(&shared, |kind| kind == "Broker"),
+        }
+    }
+}
+
+async fn one(controllers: &mut Controllers, shared: &Shared, key: &Key) -> Vec<Write> {
+    let now = controllers.clock.now();
+    let mut writes = controllers
+        .brokers
+        .reconcile(&shared.world.read(), key, now);
+    writes.extend(
+        controllers
+            .consumers
+            .reconcile(&shared.world, key, now)
+            .await,
+    );
+    writes
+}
+
+async fn carry_out(writer: &Writer, write: Write) {
+    if let Err(error) = writer.write(&write).await {
+        // The next pass over all keys tries again.
+        tracing::warn!(%error, "a controller could not write to the API");
+    }
+}
+
+fn push_all(shared: &Shared, wanted: impl Fn(&str) -> bool) {
+    let world = shared.world.read();
+    let mut keys = Vec::new();
+    keys.extend(
+        world
+            .brokers
+            .iter()
+            .map(|object| key_of("Broker", &**object)),
+    );
+    keys.extend(
+        world
+            .channels
+            .iter()
+            .map(|object| key_of("Channel", &**object)),
+    );
+    keys.extend(
+        world
+            .in_memory_channels
+            .iter()
+            .map(|object| key_of("InMemoryChannel", &**object)),
+    );
+    keys.extend(
+        world
+            .triggers
+            .iter()
+            .map(|object| key_of("Trigger", &**object)),
+    );
+    keys.extend(
+        world
+            .subscriptions
+            .iter()
+            .map(|object| key_of("Subscription", &**object)),
+    );
+    drop(world);
+    for key in keys.into_iter().filter(|key| wanted(key.kind)) {
+        shared.queue.push(key);
+    }
+}
