@@ -378,6 +378,7 @@ async fn bodies_do_not_matter_where_replies_are_not_wanted() {
         Answer::With(200, headers.clone(), b"thanks".to_vec()),
         Answer::With(200, headers.clone(), vec![b'x'; 3 << 20]),
         Answer::Truncated(200, headers),
+        Answer::Stalled(200),
         Answer::reply("r"),
     ] {
         let asked = run(vec![answer.clone()], None, 3).await;

@@ -6,7 +6,8 @@ use heddle_broker::log::{LogStore, Retention};
 use proptest::prelude::*;
 
 use super::*;
-use crate::delivery::Stage;
+use crate::cursor::Cursor;
+use crate::delivery::{Delivery, Stage};
 
 fn id(name: &str) -> ConsumerId {
     ConsumerId {

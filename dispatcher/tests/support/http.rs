@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// One request that came in.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub enum Answer {
     Reset,
     /// Half of the body, then the connection is closed.
     Truncated(u16, Vec<(&'static str, String)>),
+    /// A head, and a body that does not come.
+    Stalled(u16),
     /// No answer for a long time.
     Hang,
 }
@@ -72,13 +74,7 @@ type Script = dyn Fn(&Received, usize) -> Answer + Send + Sync;
 pub struct HttpSubscriber {
     pub url: String,
     received: Arc<Mutex<Vec<Received>>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for HttpSubscriber {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _server: JoinSet<()>,
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -92,11 +88,13 @@ impl HttpSubscriber {
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
         let all = Arc::clone(&received);
         let script: Arc<Script> = Arc::new(script);
-        let task = tokio::spawn(async move {
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (all, script) = (Arc::clone(&all), Arc::clone(&script));
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     let service = service_fn(move |request| {
                         answer(request, Arc::clone(&all), Arc::clone(&script))
                     });
@@ -108,7 +106,7 @@ impl HttpSubscriber {
         Self {
             url,
             received,
-            task,
+            _server: server,
         }
     }
 
@@ -173,6 +171,11 @@ async fn answer(
             let body = StreamBody::new(half.chain(end)).boxed_unsync();
             (status, headers, body)
         }
+        Answer::Stalled(status) => (
+            status,
+            Vec::new(),
+            StreamBody::new(stream::pending()).boxed_unsync(),
+        ),
         Answer::Hang => {
             tokio::time::sleep(Duration::from_secs(3600)).await;
             (500, Vec::new(), whole(Vec::new()))

@@ -1,11 +1,13 @@
 //! A subscriber in this process that answers by a script, for tests with paused time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use heddle_dispatcher::dispatcher::WINDOW_BYTES;
 use heddle_dispatcher::subscriber::{
     Answer, Completeness, Delivery, LocalSubscribers, Outcome, Subscriber,
 };
@@ -13,6 +15,8 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::{TokioClock, World};
 
 type Script = dyn Fn(usize, usize) -> BoxFuture<'static, u16> + Send + Sync;
 
@@ -126,4 +130,40 @@ pub fn locals(handlers: &[(&str, &Arc<LocalScript>)]) -> LocalSubscribers {
         locals.insert(*name, handler);
     }
     locals
+}
+
+pub fn world(handlers: &[(&str, &Arc<LocalScript>)]) -> World {
+    World::with(locals(handlers), TokioClock::new(), WINDOW_BYTES)
+}
+
+pub fn takes_all() -> Arc<LocalScript> {
+    LocalScript::new(|_, _| 200)
+}
+
+/// A number that looks random and is always the same: from splitmix64.
+pub fn noise(a: usize, b: usize) -> u64 {
+    let mut x = (a as u64) << 32 | b as u64;
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Fails about one attempt in three, and takes some time for each.
+pub fn flaky(seed: usize) -> Arc<LocalScript> {
+    LocalScript::later(move |id, n| {
+        Box::pin(async move {
+            let noise = noise(id * 31 + seed, n);
+            tokio::time::sleep(Duration::from_micros(noise % 5_000)).await;
+            if noise.is_multiple_of(3) && n < 6 {
+                503
+            } else {
+                200
+            }
+        })
+    })
+}
+
+pub fn is_each_once(taken: &[usize], count: usize) -> bool {
+    taken.len() == count && taken.iter().collect::<BTreeSet<_>>().len() == count
 }

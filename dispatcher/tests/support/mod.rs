@@ -311,7 +311,9 @@ pub fn keyed(n: usize, key: usize) -> Event {
         .unwrap()
 }
 
-/// Waits until something is so, as the deadline of a test that would otherwise hang.
+/// Waits until something is so, with a deadline for a test that would otherwise hang. The deadline
+/// is in real time: paused time goes as fast as it is waited for.
+#[allow(clippy::disallowed_methods)]
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
     let mut looks = 0;
