@@ -10,18 +10,28 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Whoever makes a TLS connection finds the one provider that is built in.
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the runtime cannot be started: {error}")),
     };
     if !matches!(cli.command, Command::Up(_)) {
         return runtime.block_on(cli::run(cli));
     }
-    let Command::Up(args) = cli.command else { return ExitCode::FAILURE };
+    let Command::Up(args) = cli.command else {
+        return ExitCode::FAILURE;
+    };
     let log_level = match telemetry::install(&args.log, args.log_format) {
         Ok(log_level) => log_level,
         Err(error) => {
-            return fail(&format!("--log {:?} is not a log filter: {error}", args.log));
+            return fail(&format!(
+                "--log {:?} is not a log filter: {error}",
+                args.log
+            ));
         }
     };
     match runtime.block_on(run::up::up(*args, log_level)) {

@@ -172,7 +172,11 @@ impl Consumer {
 
     async fn wait(&mut self) -> Wake {
         let now = self.tools.clock.now();
-        let due = if self.routes.is_held() { None } else { self.window.next_due() };
+        let due = if self.routes.is_held() {
+            None
+        } else {
+            self.window.next_due()
+        };
         let due = due.map(|due| until(due, now));
         let sleep = match (due, self.paused) {
             (Some(due), true) => Some(due.min(PAUSE)),

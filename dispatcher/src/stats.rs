@@ -11,7 +11,6 @@ use crate::feed::Counts;
 
 /// The state of one consumer at one moment. Counts are since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ConsumerStats {
     /// Everything below this offset is done.
     pub position: Offset,

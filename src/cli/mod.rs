@@ -45,6 +45,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use context::{Context, Settings};
 pub use failure::Failure;
+pub use up::UpArgs;
 
 /// Heddle: an event broker with Knative's API, in one binary.
 #[derive(Debug, Parser)]
@@ -75,7 +76,9 @@ impl Cli {
     #[must_use]
     pub fn shared(&self) -> Global {
         let inner = match &self.command {
-            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => return self.global.clone(),
+            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => {
+                return self.global.clone();
+            }
             Command::Apply(args) => &args.global,
             Command::Get(args) => &args.global,
             Command::Describe(args) => &args.global,
@@ -195,15 +198,19 @@ where
     T: Into<OsString> + Clone,
 {
     Cli::try_parse_from(arguments).map_err(|error| {
-        let code = if error.use_stderr() {
-            failure::USAGE
-        } else {
-            0
-        };
         // Nobody is left to be told when even this cannot be printed.
         let _ = error.print();
-        ExitCode::from(code)
+        ExitCode::from(code_of(&error))
     })
+}
+
+/// Help and version were asked for; everything else is wrong usage.
+fn code_of(error: &clap::Error) -> u8 {
+    if error.use_stderr() {
+        failure::USAGE
+    } else {
+        0
+    }
 }
 
 /// Runs any command but `up`, which its caller wires itself.

@@ -1,8 +1,8 @@
 //! The help texts, as users read them.
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, Parser as _};
 
-use crate::cli::{Cli, parse};
+use crate::cli::{Cli, code_of};
 
 #[test]
 fn the_definitions_are_consistent() {
@@ -41,8 +41,11 @@ fn wrong_usage_is_not_taken() {
         &["heddle", "up", "--listen", "8080"],
         &["heddle", "up", "--max-event-bytes", "1"],
     ] {
-        let code = parse(line).expect_err("this is wrong usage");
-        let usage = std::process::ExitCode::from(64);
-        assert_eq!(format!("{code:?}"), format!("{usage:?}"), "{line:?}");
+        let error = Cli::try_parse_from(line).expect_err("this is wrong usage");
+        assert_eq!(code_of(&error), 64, "{line:?}");
+    }
+    for line in [["heddle", "--help"], ["heddle", "--version"]] {
+        let error = Cli::try_parse_from(line).expect_err("this ends at once");
+        assert_eq!(code_of(&error), 0, "{line:?}");
     }
 }
