@@ -172,7 +172,9 @@ impl Consumer {
 
     async fn wait(&mut self) -> Wake {
         let now = self.tools.clock.now();
-        let due = if self.routes.is_held() {
+        // Nothing is started while the subscriber is not known or the order changes, so no wait
+        // matters then.
+        let due = if self.routes.is_held() || self.reordering {
             None
         } else {
             self.window.next_due()
@@ -507,7 +509,6 @@ impl Consumer {
             waiting: self.window.waiting(),
             held: self.window.len(),
             bytes: self.window.bytes(),
-            following: self.reading.is_following(),
             counts,
             lost: self.lost,
         };

@@ -75,7 +75,6 @@ pub(crate) struct Moment {
     pub(crate) waiting: usize,
     pub(crate) held: usize,
     pub(crate) bytes: usize,
-    pub(crate) following: bool,
     pub(crate) counts: Counts,
     pub(crate) lost: u64,
 }
@@ -91,7 +90,6 @@ impl Board {
             waiting_retry: moment.waiting,
             held: moment.held,
             held_bytes: moment.bytes,
-            following: moment.following,
             seen: moment.counts.seen,
             matched: moment.counts.matched,
             missing: moment.counts.expired + moment.counts.damaged + moment.lost,

@@ -256,7 +256,7 @@ async fn replies(
         if received.header("ce-type") == "test.reply" {
             return Answer::Status(200);
         }
-        answers.get(n).or(answers.last()).unwrap().clone()
+        answers.get(n).or_else(|| answers.last()).unwrap().clone()
     })
     .await;
     let config = ConsumerConfig {

@@ -119,7 +119,7 @@ impl HttpSubscriber {
 
     /// Answers each event with these, one after the other; the last one counts for ever.
     pub async fn answers(answers: Vec<Answer>) -> Self {
-        Self::start(move |_, n| answers.get(n).or(answers.last()).unwrap().clone()).await
+        Self::start(move |_, n| answers.get(n).or_else(|| answers.last()).unwrap().clone()).await
     }
 
     pub fn received(&self) -> Vec<Received> {

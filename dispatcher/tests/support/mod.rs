@@ -314,8 +314,11 @@ pub fn keyed(n: usize, key: usize) -> Event {
 /// Waits until something is so, as the deadline of a test that would otherwise hang.
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let mut looks = 0;
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "timed out: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        looks += 1;
+        let pause = if looks < 200 { 1 } else { 20 };
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
