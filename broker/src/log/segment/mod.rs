@@ -144,6 +144,8 @@ mod table;
 mod writer;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
