@@ -22,9 +22,16 @@ async fn a_failed_sync_or_write_ends_all_acknowledgements() {
         let refused = first.append(vec![event(2, 10)]).unwrap_err();
         assert!(matches!(refused, AppendError::Closed { .. }), "{refused:?}");
         let other = log(&store, "b");
-        assert!(other.append(vec![event(3, 10)]).is_err(), "all logs share the failure");
+        assert!(
+            other.append(vec![event(3, 10)]).is_err(),
+            "all logs share the failure"
+        );
         assert_eq!(*first.tail().borrow(), 1);
-        assert_eq!(read_all(&*first, 0).await.0.len(), 1, "what was committed is readable");
+        assert_eq!(
+            read_all(&*first, 0).await.0.len(),
+            1,
+            "what was committed is readable"
+        );
         store.close();
         let store = open_at(&disk, 1 << 20).unwrap();
         assert_eq!(store.health(), Health::Ready);
@@ -55,11 +62,21 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
     };
     assert_eq!(refused, AppendError::DiskFull);
     assert!(matches!(store.health(), Health::Degraded(_)));
-    assert_eq!(log.append(vec![event(0, 500)]).unwrap_err(), AppendError::DiskFull);
+    assert_eq!(
+        log.append(vec![event(0, 500)]).unwrap_err(),
+        AppendError::DiskFull
+    );
     assert_eq!(read_all(&*log, 0).await.0.len() as u64, committed);
     disk.leave_space(None);
-    until("appends are taken again", async || store.health() == Health::Ready).await;
-    let offsets = log.append(vec![event(committed, 500)]).unwrap().await.unwrap();
+    until("appends are taken again", async || {
+        store.health() == Health::Ready
+    })
+    .await;
+    let offsets = log
+        .append(vec![event(committed, 500)])
+        .unwrap()
+        .await
+        .unwrap();
     assert_eq!(offsets.start, committed, "what was refused has left a hole");
     let (records, gaps) = read_all(&*log, 0).await;
     assert_eq!((records.len() as u64, gaps.len()), (committed + 1, 0));
@@ -69,9 +86,17 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
 async fn a_store_on_a_full_disk_can_be_opened_and_read() {
     let disk = SimFs::default();
     let store = open(&disk);
-    log(&store, "a").append(vec![event(0, 500)]).unwrap().await.unwrap();
+    log(&store, "a")
+        .append(vec![event(0, 500)])
+        .unwrap()
+        .await
+        .unwrap();
     store.close();
-    for spare in disk.names(".seg").into_iter().filter(|name| name.starts_with("spare")) {
+    for spare in disk
+        .names(".seg")
+        .into_iter()
+        .filter(|name| name.starts_with("spare"))
+    {
         crate::log::segment::fs::FileSystem::remove(&disk, &spare).unwrap();
     }
     disk.leave_space(Some(0));
@@ -116,7 +141,10 @@ async fn two_stores_cannot_open_the_same_directory() {
     };
     let store = open().unwrap();
     let refused = open().unwrap_err();
-    assert!(refused.reason.contains("in use by another process"), "{refused}");
+    assert!(
+        refused.reason.contains("in use by another process"),
+        "{refused}"
+    );
     let log = store.open("a", KEEP).unwrap();
     store.close();
     assert!(open().is_ok(), "a closed store keeps its directory locked");
@@ -130,8 +158,9 @@ async fn closing_writes_what_was_taken() {
     let disk = SimFs::default();
     let store = open_at(&disk, 1 << 20).unwrap();
     let log = log(&store, "a");
-    let commits: Vec<_> =
-        (0..500).map(|n| log.append(vec![event(n, 20)]).unwrap()).collect();
+    let commits: Vec<_> = (0..500)
+        .map(|n| log.append(vec![event(n, 20)]).unwrap())
+        .collect();
     drop(store);
     for (n, commit) in commits.into_iter().enumerate() {
         assert_eq!(commit.await.unwrap().start, n as u64);

@@ -40,7 +40,11 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn retention(log: usize) -> Retention {
     let max_bytes = [None, Some(0), Some(4_000)][log];
-    Retention { max_bytes, max_age: None, protect: true }
+    Retention {
+        max_bytes,
+        max_age: None,
+        protect: true,
+    }
 }
 
 async fn run(steps: Vec<Step>) {
@@ -87,11 +91,19 @@ async fn run(steps: Vec<Step>) {
         let first = handle.stats().first;
         assert!(first <= model.released, "removed what was not released");
         let (records, gaps) = read_all(&*handle, 0).await;
-        assert!(gaps.iter().all(|gap| gap.reason == GapReason::Expired), "{gaps:?}");
-        let found: BTreeMap<Offset, Event> =
-            records.into_iter().map(|record| (record.offset, record.event)).collect();
-        let expected: BTreeMap<Offset, Event> =
-            model.events.range(first..).map(|(offset, event)| (*offset, event.clone())).collect();
+        assert!(
+            gaps.iter().all(|gap| gap.reason == GapReason::Expired),
+            "{gaps:?}"
+        );
+        let found: BTreeMap<Offset, Event> = records
+            .into_iter()
+            .map(|record| (record.offset, record.event))
+            .collect();
+        let expected: BTreeMap<Offset, Event> = model
+            .events
+            .range(first..)
+            .map(|(offset, event)| (*offset, event.clone()))
+            .collect();
         assert_eq!(found, expected, "log {log}");
     }
 }

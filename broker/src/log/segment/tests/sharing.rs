@@ -8,12 +8,16 @@ use crate::log::{LogStore as _, Retention};
 async fn a_thousand_logs_share_their_syncs() {
     let disk = SimFs::default();
     let store = open_at(&disk, 4 << 20).unwrap();
-    let logs: Vec<_> = (0..1000).map(|n| log(&store, &format!("default/broker-{n}"))).collect();
+    let logs: Vec<_> = (0..1000)
+        .map(|n| log(&store, &format!("default/broker-{n}")))
+        .collect();
     logs[0].append(vec![event(0, 10)]).unwrap().await.unwrap();
     let before = store.store_stats();
     for round in 0..5 {
-        let commits: Vec<_> =
-            logs.iter().map(|log| log.append(vec![event(round, 100)]).unwrap()).collect();
+        let commits: Vec<_> = logs
+            .iter()
+            .map(|log| log.append(vec![event(round, 100)]).unwrap())
+            .collect();
         for commit in commits {
             commit.await.unwrap();
         }
@@ -35,7 +39,11 @@ async fn a_thousand_logs_share_their_syncs() {
 async fn released_segments_are_used_again_and_their_old_bytes_stay_dead() {
     let disk = SimFs::default();
     let store = open(&disk);
-    let retention = Retention { max_bytes: Some(10_000), max_age: None, protect: true };
+    let retention = Retention {
+        max_bytes: Some(10_000),
+        max_age: None,
+        protect: true,
+    };
     let log = store.open("a", retention).unwrap();
     for n in 0..400_u64 {
         log.append(vec![event(n, 200)]).unwrap().await.unwrap();
@@ -66,7 +74,11 @@ async fn a_stuck_log_does_not_keep_the_segments_of_others() {
     let disk = SimFs::default();
     let store = open(&disk);
     let stuck = log(&store, "stuck");
-    let retention = Retention { max_bytes: Some(10_000), max_age: None, protect: true };
+    let retention = Retention {
+        max_bytes: Some(10_000),
+        max_age: None,
+        protect: true,
+    };
     let busy = store.open("busy", retention).unwrap();
     let mut expected = Vec::new();
     for n in 0..600_u64 {
@@ -86,7 +98,10 @@ async fn a_stuck_log_does_not_keep_the_segments_of_others() {
     })
     .await;
     let stats = store.store_stats();
-    assert!(stats.moved_events > 0 && stats.recycled_segments > 0, "{stats:?}");
+    assert!(
+        stats.moved_events > 0 && stats.recycled_segments > 0,
+        "{stats:?}"
+    );
     // Killed, and closed in order: the moved events are there, once, and as they were.
     let killed = disk.copy();
     store.close();
