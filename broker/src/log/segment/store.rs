@@ -131,7 +131,9 @@ impl SegmentStore {
             let _ = writer.join();
         }
         self.shared.pool.stop();
-        self.shared.chore(|chores| chores.stop = true);
+        // The manifest tells the next start what retention removed since the last one.
+        self.shared
+            .chore(|chores| (chores.manifest, chores.stop) = (true, true));
         for thread in self.others.lock().drain(..) {
             let _ = thread.join();
         }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{SimFs, open};
 use crate::event::Event;
 use crate::log::suite::{event, read_all};
-use crate::log::{GapReason, Log as _, LogStore as _, Offset, Retention};
+use crate::log::{GapReason, LogStore as _, Offset, Retention};
 
 #[derive(Clone, Debug)]
 enum Step {

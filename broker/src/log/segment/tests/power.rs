@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::{SimFs, open_at};
 use crate::event::Event;
 use crate::log::suite::{event, read_all};
-use crate::log::{Log as _, LogStore as _, Offset, Retention};
+use crate::log::{LogStore as _, Offset, Retention};
 
 const SEGMENT: u64 = 16 << 10;
 
@@ -61,7 +61,7 @@ async fn verify(store: &super::SegmentStore, names: &[String], models: &mut [Mod
         // What was not committed is there as a whole or not at all.
         for (offset, event) in &records {
             let id: u64 = event.id().parse().unwrap();
-            if id % 10 > 0 && *offset > first {
+            if !id.is_multiple_of(10) && *offset > first {
                 let before = records
                     .get(&(offset - 1))
                     .map(|event| event.id().to_owned());
