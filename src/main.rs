@@ -1,8 +1,10 @@
 //! The `heddle` binary.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use heddle::cli::{self, Command};
+use heddle::cli::manifest::ManifestError;
+use heddle::cli::{self, Command, Failure};
 use heddle::{run, telemetry};
 
 fn main() -> ExitCode {
@@ -34,10 +36,23 @@ fn main() -> ExitCode {
             ));
         }
     };
-    match runtime.block_on(run::up::up(*args, log_level)) {
-        Ok(code) => code,
+    let error = match runtime.block_on(run::up::up(*args, log_level)) {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
+    match error.downcast::<ManifestError>() {
+        Ok(error) => report(&Failure::from(error)),
         Err(error) => fail(&format!("{error:#}")),
     }
+}
+
+/// Shows what is wrong with what the user gave, at its place.
+fn report(failure: &Failure) -> ExitCode {
+    let mut stderr = std::io::stderr();
+    let color = stderr.is_terminal();
+    // Nobody is left to be told when even this cannot be printed.
+    let _printed = failure.report(&mut stderr, color);
+    ExitCode::from(failure.exit_code())
 }
 
 /// Says in one line why nothing runs.

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 const PRODUCERS: usize = 4;
 const ROUNDS: usize = 30;
 /// One life acknowledges at most about so many events before it is killed.
-const MOST_ACKS: usize = 400;
+const MOST_ACKS: usize = 1500;
 
 /// What is known on the producers' side.
 #[derive(Debug, Default)]

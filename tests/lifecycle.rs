@@ -55,6 +55,7 @@ async fn a_deleted_default_broker_stays_deleted() {
     heddle.signal("TERM");
     assert!(heddle.ended().await.success());
     let heddle = Heddle::up(&data).await;
+    let url = format!("{}/default", heddle.resources("brokers"));
     heddle.http.get(&url).await.expect(404);
 }
 

@@ -10,6 +10,7 @@ use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 
 use crate::cli::apply::{Applied, apply_all};
+use crate::cli::http::client as http_client;
 use crate::cli::manifest::{EventDocument, Manifest};
 
 /// Makes the Broker `default` in the namespace `default`. One that is there is left as it is.
@@ -87,7 +88,9 @@ pub(super) async fn send(ingress: String, events: Vec<EventDocument>) -> anyhow:
         return Ok(());
     }
     let url = format!("{ingress}/default/default");
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client = http_client(&ingress, "--listen", 1).map_err(|failure| {
+        anyhow::anyhow!("the events of the manifests cannot be sent: {failure:?}")
+    })?;
     for event in events {
         let answer = client
             .post(&url)

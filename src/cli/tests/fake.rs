@@ -147,14 +147,12 @@ async fn handle(
         }
         ("GET", "/api/v1/namespaces/default/triggers/t/stats") => {
             return json!({"position": 7, "backlog": 2, "oldest_undelivered": "2026-01-31T11:59:00Z",
-                "last_error": null, "delivered": 5, "fresh": 1})
+                "last_error": null, "delivered": 5, "dead_letters_kept": 7, "held_bytes": 1})
             .to_string()
             .into_response();
         }
         ("GET", "/api/v1/namespaces/default/triggers/t/dead-letters") => {
-            return "{\"offset\":0,\"accepted\":\"x\",\"event\":{\"specversion\":\"1.0\",\"id\":\"1\",\
-                    \"source\":\"/s\",\"type\":\"t\",\"knativeerrorcode\":\"500\"}}\n"
-                .into_response();
+            return dead_letters(uri.query().unwrap_or_default());
         }
         _ => {}
     }
@@ -250,4 +248,28 @@ fn events(query: &str) -> Response {
             "event": {"specversion": "1.0", "id": n.to_string(), "source": "/s", "type": query}})
     };
     format!("{}\n{}\n{}\n", event(0), event(1), event(2)).into_response()
+}
+
+/// A log of dead letters from offset 3 to 9, as the admin listener reads it.
+fn dead_letters(query: &str) -> Response {
+    let part = |name: &str| {
+        let parts = query.split('&').filter_map(|part| part.split_once('='));
+        let mut found = parts.filter(|(own, _)| *own == name);
+        found
+            .next()
+            .and_then(|(_, value)| value.parse::<usize>().ok())
+    };
+    let line = |offset: usize| {
+        let event = json!({"specversion": "1.0", "id": offset.to_string(), "source": "/s",
+            "type": "t", "knativeerrorcode": "500"});
+        format!(
+            "{}\n",
+            json!({"offset": offset, "accepted": "x", "event": event})
+        )
+    };
+    let from = part("from").unwrap_or(3);
+    let lines = (from..10)
+        .take(part("limit").unwrap_or(usize::MAX))
+        .map(line);
+    lines.collect::<String>().into_response()
 }

@@ -1,8 +1,8 @@
 //! The help texts, as users read them.
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
-use crate::cli::{Cli, code_of};
+use crate::cli::{Cli, code_of, try_parse};
 
 #[test]
 fn the_definitions_are_consistent() {
@@ -39,13 +39,14 @@ fn wrong_usage_is_not_taken() {
         &["heddle", "listen", "--delay", "-5s"],
         &["heddle", "events", "--from", "yesterday"],
         &["heddle", "up", "--listen", "8080"],
+        &["heddle", "--api", "http://127.0.0.1:9", "up"],
         &["heddle", "up", "--max-event-bytes", "1"],
     ] {
-        let error = Cli::try_parse_from(line).expect_err("this is wrong usage");
+        let error = try_parse(line).expect_err("this is wrong usage");
         assert_eq!(code_of(&error), 64, "{line:?}");
     }
     for line in [["heddle", "--help"], ["heddle", "--version"]] {
-        let error = Cli::try_parse_from(line).expect_err("this ends at once");
+        let error = try_parse(line).expect_err("this ends at once");
         assert_eq!(code_of(&error), 0, "{line:?}");
     }
 }

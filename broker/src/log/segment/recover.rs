@@ -214,6 +214,16 @@ impl Found {
                 let room = capacity.saturating_sub(scan.end);
                 self.unsure = self.unsure.max(room / SHORTEST + 1);
             }
+            // The head of a frame that is damaged does not say whose it was: any log may have
+            // had its last events there.
+            let explained = |range: &Range<u64>| {
+                let lost = scan.lost.iter().filter(|(at, _)| range.contains(at));
+                let lens = lost.map(|(_, head)| frame_len(head.len as usize) as u64);
+                lens.sum::<u64>() == range.end - range.start
+            };
+            for range in scan.damaged.iter().filter(|range| !explained(range)) {
+                self.unsure += (range.end - range.start) / SHORTEST + 1;
+            }
             self.drop_incomplete(number, &mut scan);
         }
         for range in &scan.damaged {
@@ -221,7 +231,7 @@ impl Found {
         }
         self.damaged
             .extend(scan.damaged.iter().map(|range| (number, range.clone())));
-        for head in &scan.lost {
+        for (_, head) in &scan.lost {
             self.lost
                 .entry(head.stream)
                 .or_default()
@@ -303,7 +313,7 @@ impl Found {
                 let end = frame.at + frame_len(frame.head.len as usize) as u64;
                 self.erase.push((number, frame.at..end));
                 scan.damaged.push(frame.at..end);
-                scan.lost.push(frame.head);
+                scan.lost.push((frame.at, frame.head));
             }
         }
         scan.frames = kept;

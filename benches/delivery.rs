@@ -1,0 +1,226 @@
+//! One durable publish with one delivery, end to end: generator, broker and subscriber share the
+//! cores of one machine, and every event is looked for at the subscriber.
+//!
+//! First as fast as it goes (closed loop, 64 connections, at most 2,048 events undelivered), then
+//! at 1,000 events a second (open loop, latency from when an event was due). Contenders in turns:
+//! a relay that does the same HTTP from memory and stores nothing, `heddle up` with one Trigger,
+//! and `heddle up` with ten Triggers of which one matches.
+
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use support::bare::Role;
+use support::ledger::{Account, Ledger};
+use support::load::{self, Load};
+use support::process::{Bare, Heddle};
+use support::sink::Sink;
+use support::stats::{ratio, spread};
+use support::{Result, procfs};
+
+const CONNECTIONS: usize = 64;
+const DATA: usize = 1024;
+const WINDOW: usize = 2048;
+const CEILING: u64 = 150_000;
+const KIND: &str = "dev.heddle.benchmark.delivery";
+/// Events a second of the open loop.
+const RATE: u64 = 1_000;
+
+/// One contender, with its samples, one a round.
+struct Contender {
+    name: &'static str,
+    addr: SocketAddr,
+    pid: u32,
+    path: &'static str,
+    delivered: Vec<f64>,
+    cpu_us: Vec<f64>,
+    resident: f64,
+    acks: [Vec<f64>; 3],
+    arrivals: [Vec<f64>; 3],
+    total: Account,
+}
+
+const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
+
+impl Contender {
+    fn new(name: &'static str, addr: SocketAddr, pid: u32, path: &'static str) -> Self {
+        Self {
+            name,
+            addr,
+            pid,
+            path,
+            delivered: Vec::new(),
+            cpu_us: Vec::new(),
+            resident: 0.0,
+            acks: Default::default(),
+            arrivals: Default::default(),
+            total: Account::default(),
+        }
+    }
+
+    fn load(&self, connections: usize) -> Load {
+        Load {
+            addr: self.addr,
+            path: self.path.to_owned(),
+            kind: KIND.to_owned(),
+            data: DATA,
+            connections,
+        }
+    }
+
+    fn book(&mut self, account: Account) {
+        self.total.acked += account.acked;
+        self.total.lost += account.lost;
+        self.total.duplicates += account.duplicates;
+        self.total.foreign += account.foreign;
+        self.total.refused += account.refused;
+        self.total.refusal = self.total.refusal.max(account.refusal);
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    support::main(bench)
+}
+
+fn bench() -> Result<()> {
+    println!("{}", procfs::machine());
+    let dir = tempfile::tempdir()?;
+    let sink = Sink::start(true)?;
+    let relay = Bare::start(Role::Relay, Some(sink.addr))?;
+    let one = heddle(&dir.path().join("one"), 1, sink.addr)?;
+    let ten = heddle(&dir.path().join("ten"), 10, sink.addr)?;
+    let mut contenders = [
+        Contender::new("relay, from memory", relay.addr, relay.process.pid(), "/"),
+        Contender::new(
+            "heddle, 1 Trigger",
+            one.ingress,
+            one.process.pid(),
+            "/default/default",
+        ),
+        Contender::new(
+            "heddle, 10 Triggers, 1 matches",
+            ten.ingress,
+            ten.process.pid(),
+            "/default/default",
+        ),
+    ];
+    let mut run = 0;
+    for round in 1..=support::rounds() {
+        for contender in &mut contenders {
+            run += 1;
+            let rate = closed(contender, &sink, run)?;
+            println!("round {round}: {}: {rate:.0} delivered/s", contender.name);
+        }
+    }
+    for round in 1..=support::rounds() {
+        for contender in &mut contenders {
+            run += 1;
+            let text = open(contender, &sink, run)?;
+            println!("round {round}: {} at {RATE}/s: {text}", contender.name);
+        }
+    }
+    report(&contenders);
+    for contender in &contenders {
+        anyhow::ensure!(contender.total.lost == 0, "{} lost events", contender.name);
+    }
+    Ok(())
+}
+
+/// A broker with that many Triggers, of which the first matches.
+fn heddle(data: &Path, triggers: usize, sink: SocketAddr) -> Result<Heddle> {
+    let heddle = Heddle::start(data)?;
+    heddle.trigger("bench-0", KIND, sink)?;
+    for number in 1..triggers {
+        heddle.trigger(
+            &format!("bench-{number}"),
+            &format!("dev.heddle.other.{number}"),
+            sink,
+        )?;
+    }
+    Ok(heddle)
+}
+
+/// One turn as fast as it goes; returns the events delivered a second.
+fn closed(contender: &mut Contender, sink: &Sink, run: u64) -> Result<f64> {
+    let seconds = support::turn().as_secs() + 3;
+    let ledger = Arc::new(Ledger::new(run, (CEILING * seconds) as usize, Some(WINDOW)));
+    sink.record(&ledger);
+    let before = procfs::cpu_seconds(contender.pid)?;
+    let load = contender.load(CONNECTIONS);
+    let rate = load::measure(sink.handle(), &load, &ledger, support::turn())?;
+    drain(&ledger);
+    let cpu = procfs::cpu_seconds(contender.pid)? - before;
+    contender.delivered.push(rate.arrivals);
+    contender.cpu_us.push(cpu * 1e6 / ledger.arrivals() as f64);
+    contender.resident = procfs::memory(contender.pid)?.peak;
+    contender.book(ledger.account());
+    Ok(rate.arrivals)
+}
+
+/// One turn at [`RATE`]; returns the latencies as text.
+fn open(contender: &mut Contender, sink: &Sink, run: u64) -> Result<String> {
+    let count = support::setting("HEDDLE_BENCH_OPEN_SECONDS", 5) * RATE;
+    let ledger = Arc::new(Ledger::new(run, count as usize, None));
+    sink.record(&ledger);
+    load::open_loop(&contender.load(16), &ledger, RATE as f64, count as usize)?;
+    drain(&ledger);
+    let (acks, arrivals) = (ledger.ack_latencies(), ledger.arrival_latencies());
+    for (at, quantile) in QUANTILES.into_iter().enumerate() {
+        contender.acks[at].push(acks.quantile_ms(quantile));
+        contender.arrivals[at].push(arrivals.quantile_ms(quantile));
+    }
+    contender.book(ledger.account());
+    Ok(format!(
+        "ack {} ms, end to end {} ms",
+        acks.text(),
+        arrivals.text()
+    ))
+}
+
+/// Waits until all that was acknowledged has arrived, or nothing has for five seconds.
+fn drain(ledger: &Ledger) {
+    let mut last = (ledger.arrivals(), Instant::now());
+    while ledger.arrivals() < ledger.acks() && last.1.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(10));
+        if ledger.arrivals() != last.0 {
+            last = (ledger.arrivals(), Instant::now());
+        }
+    }
+}
+
+fn report(contenders: &[Contender]) {
+    println!(
+        "\n| as fast as it goes | delivered/s | of the relay | CPU us/event | peak memory MiB |"
+    );
+    println!("|---|---|---|---|---|");
+    for contender in contenders {
+        println!(
+            "| {} | {} | {} | {:.1} | {:.0} |",
+            contender.name,
+            spread(&contender.delivered).text(0),
+            ratio(&contender.delivered, &contenders[0].delivered).text(2),
+            spread(&contender.cpu_us).median,
+            contender.resident,
+        );
+    }
+    println!("\n| at {RATE}/s, ms | ack p50 | p99 | p99.9 | end to end p50 | p99 | p99.9 |");
+    println!("|---|---|---|---|---|---|---|");
+    for contender in contenders {
+        let cells = contender.acks.iter().chain(&contender.arrivals);
+        let cells: Vec<String> = cells.map(|samples| spread(samples).text(2)).collect();
+        println!("| {} | {} |", contender.name, cells.join(" | "));
+    }
+    println!("\n| all turns | acknowledged | lost | duplicates | foreign | refused |");
+    println!("|---|---|---|---|---|---|");
+    for Contender { name, total, .. } in contenders {
+        println!(
+            "| {name} | {} | {} | {} | {} | {} |",
+            total.acked, total.lost, total.duplicates, total.foreign, total.refused
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! The processes under test: started, waited for, and killed with whoever holds them.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::bare::{self, Role};
+use super::{Result, http, setting};
+
+/// The release binary of this build.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_heddle");
+
+/// A child that does not outlive its owner.
+#[derive(Debug)]
+pub(crate) struct Owned(Child);
+
+impl Owned {
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Kills it at once, as a crash would.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn terminate(&mut self) -> Result<Duration> {
+        let from = Instant::now();
+        Command::new("kill")
+            .arg("-TERM")
+            .arg(self.pid().to_string())
+            .status()?;
+        let deadline = from + Duration::from_secs(40);
+        while self.0.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!("a process did not end within 40 s of SIGTERM");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(from.elapsed())
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A comparison server: the process and where it listens.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    pub(crate) process: Owned,
+    pub(crate) addr: SocketAddr,
+}
+
+impl Bare {
+    /// Starts this executable again in that role.
+    pub(crate) fn start(role: Role, target: Option<SocketAddr>) -> Result<Self> {
+        let mut child = bare::command(role, target)?
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().context("a child without an output")?;
+        let process = Owned(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        Ok(Self {
+            process,
+            addr: line.trim().parse().context("a child that did not start")?,
+        })
+    }
+}
+
+/// A running `heddle up`.
+#[derive(Debug)]
+pub(crate) struct Heddle {
+    pub(crate) process: Owned,
+    pub(crate) ingress: SocketAddr,
+    pub(crate) api: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// From just before exec until it said where it listens.
+    pub(crate) ready_after: Duration,
+    log: PathBuf,
+}
+
+impl Heddle {
+    /// Starts the release binary on that data directory and waits until it is ready.
+    pub(crate) fn start(data: &Path) -> Result<Self> {
+        let endpoints = data.join("endpoints.json");
+        let _ = std::fs::remove_file(&endpoints);
+        let log = data.with_extension("log");
+        let output = File::create(&log)?;
+        let from = Instant::now();
+        let child = Command::new(BINARY)
+            .arg("up")
+            .arg("--data")
+            .arg(data)
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--api",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+            ])
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()?;
+        let mut process = Owned(child);
+        let deadline = from + Duration::from_secs(setting("HEDDLE_BENCH_START_SECONDS", 60));
+        let found = loop {
+            let text = std::fs::read_to_string(&endpoints).unwrap_or_default();
+            if let Ok(found) = serde_json::from_str::<Value>(&text) {
+                break found;
+            }
+            if Instant::now() > deadline || process.0.try_wait()?.is_some() {
+                bail!("heddle did not start; it said:\n{}", said(&log));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        };
+        let ready_after = from.elapsed();
+        let addr = |key: &str| -> Result<SocketAddr> {
+            let text = found[key].as_str().context("an endpoint that is missing")?;
+            Ok(text
+                .trim_start_matches("http://")
+                .trim_end_matches('/')
+                .parse()?)
+        };
+        Ok(Self {
+            ingress: addr("ingress")?,
+            api: addr("api")?,
+            admin: addr("admin")?,
+            process,
+            ready_after,
+            log,
+        })
+    }
+
+    /// The end of what it has said.
+    pub(crate) fn said(&self) -> String {
+        said(&self.log)
+    }
+
+    /// Makes a Trigger for events of that type, and waits until it is ready.
+    pub(crate) fn trigger(&self, name: &str, kind: &str, sink: SocketAddr) -> Result<()> {
+        let path = "/apis/eventing.knative.dev/v1/namespaces/default/triggers";
+        let body = json!({
+            "apiVersion": "eventing.knative.dev/v1",
+            "kind": "Trigger",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {
+                "broker": "default",
+                "filter": {"attributes": {"type": kind}},
+                "subscriber": {"uri": format!("http://{sink}/")},
+                "delivery": {"timeout": "PT10M"},
+            },
+        });
+        let (status, answer) = http::call(self.api, "POST", path, &body.to_string())?;
+        if status != 201 {
+            bail!("Trigger {name} was answered {status}: {answer}");
+        }
+        let ready = |object: &Value| {
+            let conditions = object["status"]["conditions"].as_array().cloned();
+            conditions
+                .unwrap_or_default()
+                .iter()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True")
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let (_, text) = http::call(self.api, "GET", &format!("{path}/{name}"), "")?;
+            if serde_json::from_str(&text).is_ok_and(|object: Value| ready(&object)) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("Trigger {name} did not become ready: {text}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The live figures of a Trigger.
+    pub(crate) fn stats(&self, trigger: &str) -> Result<Value> {
+        let path = format!("/api/v1/namespaces/default/triggers/{trigger}/stats");
+        let (status, body) = http::call(self.admin, "GET", &path, "")?;
+        anyhow::ensure!(status == 200, "stats of {trigger}: {status} {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+}
+
+fn said(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// A nats-server with a JetStream store that syncs each message.
+#[derive(Debug)]
+pub(crate) struct Nats {
+    pub(crate) process: Owned,
+    pub(crate) addr: SocketAddr,
+    pub(crate) version: String,
+}
+
+impl Nats {
+    /// Starts the server that `NATS_SERVER` or the PATH names; `None` where there is none.
+    pub(crate) fn start(dir: &Path) -> Result<Option<Self>> {
+        let program = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
+        let Ok(output) = Command::new(&program).arg("--version").output() else {
+            return Ok(None);
+        };
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let addr = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let config = dir.join("nats.conf");
+        std::fs::write(
+            &config,
+            format!(
+                "listen: \"{addr}\"\njetstream {{ store_dir: \"{}\", sync_interval: always, \
+                 max_file_store: 20GB }}\n",
+                dir.join("store").display()
+            ),
+        )?;
+        let log = File::create(dir.join("nats.log"))?;
+        let child = Command::new(&program)
+            .arg("-c")
+            .arg(&config)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let process = Owned(child);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(addr).is_err() {
+            if Instant::now() > deadline {
+                bail!("nats-server did not start: {}", said(&dir.join("nats.log")));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Some(Self {
+            process,
+            addr,
+            version,
+        }))
+    }
+}
