@@ -366,3 +366,23 @@ async fn a_log_that_is_gone_is_no_disaster() {
     );
     world.shut_down(true).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_wait_for_a_subscriber_that_is_not_known() {
+    let handler = takes_all();
+    let world = world(&[("h", &handler)]);
+    let known = world.consumer("t", "local://h/");
+    let unknown = ConsumerConfig {
+        subscriber: None,
+        ..known.clone()
+    };
+    world.dispatcher.apply(unknown).await.unwrap();
+    world.publish((0..2_000).map(event)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let stats = world.stats("t");
+    assert_eq!((stats.failed_attempts, stats.backlog), (0, 2_000));
+    assert!(stats.held < 200, "{} events held", stats.held);
+    world.dispatcher.apply(known).await.unwrap();
+    world.idle("t").await;
+    assert_eq!(handler.taken().len(), 2_000);
+}

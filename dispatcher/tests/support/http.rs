@@ -1,5 +1,6 @@
 //! A subscriber over HTTP that answers by a script.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,8 +74,15 @@ type Script = dyn Fn(&Received, usize) -> Answer + Send + Sync;
 /// before.
 pub struct HttpSubscriber {
     pub url: String,
-    received: Arc<Mutex<Vec<Received>>>,
+    all: Arc<Mutex<All>>,
     _server: JoinSet<()>,
+}
+
+/// What came in, and how often each event did.
+#[derive(Debug, Default)]
+struct All {
+    received: Vec<Received>,
+    attempts: HashMap<String, usize>,
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -85,15 +93,16 @@ impl HttpSubscriber {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/events", listener.local_addr().unwrap());
-        let received: Arc<Mutex<Vec<Received>>> = Arc::default();
-        let all = Arc::clone(&received);
+        let all: Arc<Mutex<All>> = Arc::default();
+        let for_server = Arc::clone(&all);
         let script: Arc<Script> = Arc::new(script);
         let mut server = JoinSet::new();
         server.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (all, script) = (Arc::clone(&all), Arc::clone(&script));
+                stream.set_nodelay(true).unwrap();
+                let (all, script) = (Arc::clone(&for_server), Arc::clone(&script));
                 connections.spawn(async move {
                     let service = service_fn(move |request| {
                         answer(request, Arc::clone(&all), Arc::clone(&script))
@@ -105,7 +114,7 @@ impl HttpSubscriber {
         });
         Self {
             url,
-            received,
+            all,
             _server: server,
         }
     }
@@ -121,17 +130,17 @@ impl HttpSubscriber {
     }
 
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().clone()
+        self.all.lock().received.clone()
     }
 
     pub fn count(&self) -> usize {
-        self.received.lock().len()
+        self.all.lock().received.len()
     }
 }
 
 async fn answer(
     request: Request<Incoming>,
-    all: Arc<Mutex<Vec<Received>>>,
+    all: Arc<Mutex<All>>,
     script: Arc<Script>,
 ) -> Result<Response<Body>, std::io::Error> {
     let (head, body) = request.into_parts();
@@ -149,12 +158,12 @@ async fn answer(
     };
     let before = {
         let mut all = all.lock();
-        let same = all
-            .iter()
-            .filter(|other| other.headers.get("ce-id") == received.headers.get("ce-id"))
-            .count();
-        all.push(received.clone());
-        same
+        let id = received.header("ce-id").to_owned();
+        let before = all.attempts.entry(id).or_default();
+        *before += 1;
+        let before = *before - 1;
+        all.received.push(received.clone());
+        before
     };
     let (status, headers, body) = match script(&received, before) {
         Answer::Status(status) => (status, Vec::new(), whole(Vec::new())),
