@@ -10,9 +10,14 @@ use super::queue::{Append, Item, encoded_len};
 use super::stream::Stream;
 use crate::log::{Offset, Record};
 
+/// How many bytes the frames of a stream of that name take.
+pub(crate) fn table_len(name: &str) -> usize {
+    2 * format::frame_len(9 + name.len())
+}
+
 /// How many bytes an item takes in a segment.
 pub(crate) fn need(item: &Item) -> usize {
-    let stream_len = |stream: &Arc<Stream>| 2 * format::frame_len(9 + stream.name.len());
+    let stream_len = |stream: &Arc<Stream>| table_len(&stream.name);
     match item {
         Item::Append(append) if append.events.is_empty() => 0,
         Item::Append(append) => encoded_len(&append.events) + stream_len(&append.stream),
@@ -51,9 +56,13 @@ pub(crate) fn encode(group: &mut Group, item: Item, segment: u64, number: u32) {
         }
         Item::Move {
             stream,
-            records,
+            mut records,
             done,
         } => {
+            // Nothing of a removed log may come after the frame that says so.
+            if stream.state.lock().closed {
+                records.clear();
+            }
             let runs = group.put_moved(&stream, &records, segment, number, MOVED | FIRST_OF_UNIT);
             group.units.push(Unit::Moved { stream, runs, done });
         }

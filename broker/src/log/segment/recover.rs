@@ -8,7 +8,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::format::{FIRST_OF_UNIT, HEAD, Kind, MOVED, SEGMENT_HEADER, SegmentHeader, frame_len};
+use super::encode::table_len;
+use super::format::{FIRST_OF_UNIT, Kind, MOVED, SEGMENT_HEADER, SegmentHeader, frame_len};
 use super::fs::{self, FileSystem, SegmentFile};
 use super::index::{Indexed, Place, Run, RunLimit, RunList};
 use super::scan::{Frame, Scan, scan};
@@ -387,7 +388,7 @@ fn streams(mut found: Found) -> Streams {
         let name = entry.name.clone();
         let is_removed = entry.removed_in.is_some();
         let stream = Arc::new(Stream::new(id, entry, runs, damaged, true));
-        streams.encoded += 2 * (HEAD + 17 + name.len());
+        streams.encoded += table_len(&name);
         if !is_removed {
             streams.by_name.insert(name, Arc::clone(&stream));
         }

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use super::format::{FRAMES_AT, HEAD, frame_len};
+use super::encode::table_len;
+use super::format::{FRAMES_AT, HEAD};
 use super::fs::{FileSystem, Lock, RealFileSystem};
 use super::index::RunList;
 use super::log::SegmentLog;
@@ -237,7 +238,7 @@ impl LogStore for SegmentStore {
                     name: name.into(),
                     reason: reason.into(),
                 };
-                let encoded = 2 * frame_len(9 + name.len());
+                let encoded = table_len(name);
                 // Each segment starts with the table: it must leave room for events.
                 let room = usize::try_from(self.shared.sizes.segment / 2).unwrap_or(usize::MAX);
                 if streams.encoded + encoded + FRAMES_AT as usize + HEAD > room {

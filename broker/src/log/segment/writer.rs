@@ -252,6 +252,10 @@ impl Writer {
             put_stream(&mut group.bytes, stream, number, 1);
         }
         let end = FRAMES_AT + group.bytes.len() as u64;
+        if end + need as u64 > self.shared.sizes.segment {
+            let reason = "the table of logs does not fit into a segment; make segments larger";
+            return Err(Refusal::Closed(self.shared.fail(reason)));
+        }
         let spare = self
             .shared
             .pool
