@@ -48,9 +48,9 @@ pub fn install(filter: &str, format: LogFormat) -> Result<LogLevel, String> {
                     .with_target(false),
             )
             .try_init(),
-        LogFormat::Json => {
-            registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init()
-        }
+        LogFormat::Json => registry
+            .with(fmt::layer().json().with_writer(std::io::stderr))
+            .try_init(),
     };
     installed.map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(|panic| {

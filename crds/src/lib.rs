@@ -13,12 +13,11 @@ pub mod duck;
 pub mod duration;
 pub mod eventing;
 mod kind;
+pub mod kube;
 pub mod messaging;
-pub mod queue;
 pub mod resource;
 mod schema;
 pub mod world;
-pub mod writer;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 

@@ -24,22 +24,23 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, trace, warn};
+use tracing::trace;
 
 use crate::config::{ConsumerId, Order};
-use crate::delivery::{Action, Delivery, End, Failure, Outcome};
+use crate::delivery::{Action, Delivery, End, Failure};
 use crate::feed::{Counts, Inbox};
 use crate::metrics::Meters;
 use crate::positions::Position;
 use crate::quiet::Quiet;
 use crate::route::Routes;
-use crate::stats::{Board, Moment, count};
+use crate::stats::{Board, count};
 use crate::window::{Budget, Limits, Window};
 
 mod attempt;
 mod reading;
+mod report;
 
-use attempt::{Done, Job, Step, Task, perform, read_again};
+use attempt::{Done, Job, Task, perform, read_again};
 pub(crate) use attempt::{Tools, open_dead_letters};
 use reading::Read;
 pub(crate) use reading::Reading;
@@ -172,7 +173,12 @@ impl Consumer {
 
     async fn wait(&mut self) -> Wake {
         let now = self.tools.clock.now();
-        let due = if self.routes.is_held() { None } else { self.window.next_due() };
+        // Nothing is started while the order changes, or without a subscriber: no wait matters then.
+        let due = if self.reordering || self.routes.is_held() {
+            None
+        } else {
+            self.window.next_due()
+        };
         let due = due.map(|due| until(due, now));
         let sleep = match (due, self.paused) {
             (Some(due), true) => Some(due.min(PAUSE)),
@@ -367,56 +373,6 @@ impl Consumer {
         }
     }
 
-    /// Counts and reports what came of a step.
-    fn record(
-        &mut self,
-        offset: Offset,
-        step: Step,
-        outcome: &Outcome,
-        took: Duration,
-        dropped_reply: bool,
-    ) {
-        let (board, meters) = (&self.shared.board, &self.shared.meters);
-        if step == Step::Send {
-            meters.seconds.observe(took.as_secs_f64());
-        }
-        if dropped_reply {
-            count(&board.dropped_replies);
-            meters.dropped_replies.inc();
-        } else if step == Step::Reply && *outcome == Outcome::Taken {
-            count(&board.replies);
-        }
-        let Outcome::Failed(failure) = outcome else {
-            if step == Step::Send {
-                meters.delivered.inc();
-            }
-            return;
-        };
-        count(&board.failed_attempts);
-        match step {
-            Step::Send => meters.failed.inc(),
-            Step::Reply => meters.reply_failed.inc(),
-            Step::DeadLetter => meters.dead_letter_failed.inc(),
-            Step::Keep => meters.keep_failed.inc(),
-        };
-        let reason = if failure.destination.is_empty() {
-            failure.reason.clone()
-        } else {
-            format!("{}: {}", failure.destination, failure.reason)
-        };
-        debug!(consumer = %self.shared.id, offset, ?step, error = reason, "an attempt failed");
-        if let Some(held_back) = self.failures.pass() {
-            let id = &self.shared.id;
-            if step == Step::Keep {
-                error!(consumer = %id, offset, error = reason, held_back,
-                    "a dead letter cannot be kept; the event stays in the backlog");
-            } else {
-                warn!(consumer = %id, offset, error = reason, held_back, "a delivery failed");
-            }
-        }
-        *board.last_error.lock() = Some(reason);
-    }
-
     fn take_read(&mut self, from: Offset, result: Result<ReadBatch, ReadError>) {
         self.read = None;
         match result {
@@ -430,24 +386,6 @@ impl Consumer {
                 self.paused = true;
                 self.trouble(&error.to_string());
             }
-        }
-    }
-
-    /// An event that was still to be delivered is gone from the log.
-    fn lost(&mut self, offset: Offset) {
-        self.complete(offset);
-        self.shared.meters.expired.inc();
-        self.lost += 1;
-        if let Some(held_back) = self.troubles.pass() {
-            error!(consumer = %self.shared.id, offset, held_back,
-                "an event was removed from the log before it was delivered");
-        }
-    }
-
-    fn trouble(&mut self, reason: &str) {
-        *self.shared.board.last_error.lock() = Some(reason.to_owned());
-        if let Some(held_back) = self.troubles.pass() {
-            warn!(consumer = %self.shared.id, error = reason, held_back, "the log cannot be read");
         }
     }
 
@@ -486,27 +424,6 @@ impl Consumer {
             Done::Step { .. } => self.finish(done),
             Done::Read { .. } | Done::Gone { .. } | Done::Unreadable { .. } => {}
         }
-    }
-
-    /// Tells others how things stand.
-    fn publish(&mut self) {
-        let counts = self.reading.counts();
-        let meters = &self.shared.meters;
-        if counts != self.counted {
-            meters.expired.inc_by(counts.expired - self.counted.expired);
-            meters.damaged.inc_by(counts.damaged - self.counted.damaged);
-        }
-        self.counted = counts;
-        *self.shared.board.moment.lock() = Moment {
-            oldest: self.window.oldest(),
-            in_flight: self.window.in_flight(),
-            waiting: self.window.waiting(),
-            held: self.window.len(),
-            bytes: self.window.bytes(),
-            following: self.reading.is_following(),
-            counts,
-            lost: self.lost,
-        };
     }
 }
 

@@ -411,7 +411,8 @@ impl Running {
             let cursor = &state.cursor;
             (cursor.floor(), cursor.next(), cursor.open_len())
         });
-        let (looked_at, queued) = shared.inbox.progress().unwrap_or((next, 0));
+        let progress = shared.inbox.progress();
+        let (looked_at, queued) = progress.unwrap_or((next, 0));
         let looked_at = looked_at.max(next);
         let tail = *self.source.log.tail().borrow();
         let kept = shared.dead_letters.get().map_or(0, |log| {
@@ -420,6 +421,7 @@ impl Running {
         });
         ConsumerStats {
             position: floor,
+            following: progress.is_some(),
             next: looked_at,
             backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
             dead_letters_kept: kept,

@@ -6,8 +6,8 @@
 //! `positions` (how far it has come), [`dispatcher`] (all of them). Nothing here knows Kubernetes.
 
 pub mod config;
-pub mod control;
 mod consumer;
+pub mod control;
 pub mod cursor;
 pub mod delivery;
 pub mod dispatcher;

@@ -35,7 +35,9 @@ impl Route {
                 protocol: Protocol::default(),
             },
             url: "".into(),
-            subscriber: Arc::new(Unavailable("the subscriber's address is not known".to_owned())),
+            subscriber: Arc::new(Unavailable(
+                "the subscriber's address is not known".to_owned(),
+            )),
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::feed::Counts;
 
 /// The state of one consumer at one moment. Counts are since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ConsumerStats {
     /// Everything below this offset is done.
     pub position: Offset,
@@ -76,7 +75,6 @@ pub(crate) struct Moment {
     pub(crate) waiting: usize,
     pub(crate) held: usize,
     pub(crate) bytes: usize,
-    pub(crate) following: bool,
     pub(crate) counts: Counts,
     pub(crate) lost: u64,
 }
@@ -92,7 +90,6 @@ impl Board {
             waiting_retry: moment.waiting,
             held: moment.held,
             held_bytes: moment.bytes,
-            following: moment.following,
             seen: moment.counts.seen,
             matched: moment.counts.matched,
             missing: moment.counts.expired + moment.counts.damaged + moment.lost,

@@ -20,7 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Admin, consumer, not_found};
 
-const BATCH: ReadLimit = ReadLimit { records: 256, bytes: 1 << 20 };
+const BATCH: ReadLimit = ReadLimit {
+    records: 256,
+    bytes: 1 << 20,
+};
 
 /// What to read.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -92,13 +95,18 @@ async fn start(log: &dyn Log, from: &str) -> Result<Offset, String> {
         return if offset <= stats.next {
             Ok(offset)
         } else {
-            Err(format!("offset {offset} is past the end of the log ({})\n", stats.next))
+            Err(format!(
+                "offset {offset} is past the end of the log ({})\n",
+                stats.next
+            ))
         };
     }
     let time: Timestamp = from.parse().map_err(|_| {
         format!("from={from:?} is neither earliest, latest, an offset nor an RFC 3339 time\n")
     })?;
-    log.offset_at(time).await.map_err(|error| format!("{error}\n"))
+    log.offset_at(time)
+        .await
+        .map_err(|error| format!("{error}\n"))
 }
 
 struct Reader {
@@ -146,11 +154,20 @@ fn lines(reader: Reader) -> impl Stream<Item = Result<Bytes, ReadError>> {
 fn write_line(text: &mut Vec<u8>, record: &Record) {
     let (_, event) = encode_structured(&record.event, &[]);
     text.extend_from_slice(
-        format!("{{\"offset\":{},\"accepted\":\"{}\",\"event\":", record.offset, record.accepted)
-            .as_bytes(),
+        format!(
+            "{{\"offset\":{},\"accepted\":\"{}\",\"event\":",
+            record.offset, record.accepted
+        )
+        .as_bytes(),
     );
     // Data keeps the line breaks of its JSON text; on a line of its own they become spaces, which
     // mean the same in JSON, because strings cannot hold them.
-    text.extend(event.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    text.extend(event.iter().map(|&byte| {
+        if matches!(byte, b'\n' | b'\r') {
+            b' '
+        } else {
+            byte
+        }
+    }));
     text.extend_from_slice(b"}\n");
 }

@@ -14,7 +14,9 @@ pub struct Readiness {
 
 impl std::fmt::Debug for Readiness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.checks.iter().map(|(name, _)| name)).finish()
+        f.debug_list()
+            .entries(self.checks.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
@@ -22,7 +24,9 @@ impl Readiness {
     /// The parts, by name.
     #[must_use]
     pub fn new(checks: Vec<(&'static str, Check)>) -> Self {
-        Self { checks: Arc::new(checks) }
+        Self {
+            checks: Arc::new(checks),
+        }
     }
 
     /// Whether all parts are ready, and one line for each: `[+] log ok` or `[-] log: why`.

@@ -63,7 +63,9 @@ impl std::fmt::Debug for Admin {
 /// Serves until `admin.stop` is cancelled.
 pub async fn serve(admin: Admin, listener: TcpListener) -> std::io::Result<()> {
     let stop = admin.stop.clone();
-    axum::serve(listener, router(admin)).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router(admin))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
 }
 
 fn router(admin: Admin) -> Router {
@@ -72,22 +74,39 @@ fn router(admin: Admin) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/log-level", get(log_level).put(set_log_level))
-        .route("/api/v1/namespaces/{namespace}/{kind}/{name}/events", get(events::list))
-        .route("/api/v1/namespaces/{namespace}/{kind}/{name}/stats", get(stats))
-        .route("/api/v1/namespaces/{namespace}/{kind}/{name}/dead-letters", get(events::dead_letters))
+        .route(
+            "/api/v1/namespaces/{namespace}/{kind}/{name}/events",
+            get(events::list),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/{kind}/{name}/stats",
+            get(stats),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/{kind}/{name}/dead-letters",
+            get(events::dead_letters),
+        )
         .with_state(admin)
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     let (ready, report) = admin.readiness.report();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, report).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     let mut text = String::new();
     if prometheus_client::encoding::text::encode(&mut text, &admin.registry.lock()).is_err() {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response();
+        return (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics could not be written\n",
+        )
+            .into_response();
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -111,7 +130,9 @@ async fn set_log_level(State(admin): State<Admin>, filter: String) -> Response {
         }
         Err(error) => (
             StatusCode::BAD_REQUEST,
-            format!("not a log filter: {error}; try info, debug, or heddle_dispatcher=debug,info\n"),
+            format!(
+                "not a log filter: {error}; try info, debug, or heddle_dispatcher=debug,info\n"
+            ),
         )
             .into_response(),
     }
@@ -124,7 +145,11 @@ fn consumer(kind: &str, namespace: &str, name: &str) -> Option<ConsumerId> {
         "subscriptions" => "subscription",
         _ => return None,
     };
-    Some(ConsumerId { kind, namespace: namespace.into(), name: name.into() })
+    Some(ConsumerId {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    })
 }
 
 async fn stats(
@@ -139,5 +164,9 @@ async fn stats(
 }
 
 fn not_found(kind: &str, namespace: &str, name: &str, what: &str) -> Response {
-    (StatusCode::NOT_FOUND, format!("{kind} {namespace}/{name} {what}\n")).into_response()
+    (
+        StatusCode::NOT_FOUND,
+        format!("{kind} {namespace}/{name} {what}\n"),
+    )
+        .into_response()
 }

@@ -88,7 +88,7 @@ pub async fn run(args: DeleteArgs, context: &mut Context) -> Result<(), Failure>
                     manifest.kind()
                 );
                 let diagnostic = manifest.diagnostic("kind", message);
-                return Err(Failure::usage(diagnostic.to_string()));
+                return Err(Failure::Input(diagnostic.to_string()));
             };
             let namespace = manifest.namespace().unwrap_or(&namespace).to_owned();
             targets.push((kind.clone(), namespace, manifest.name().to_owned()));

@@ -17,7 +17,7 @@ use super::kinds;
 use super::merge::LAST_APPLIED;
 use super::show_event::Shown;
 use super::table::{Table, age, paint_status};
-use super::{Context, Failure, Global};
+use super::{Context, Failure, Format, Global};
 
 /// How many dead letters are shown.
 const DEAD_LETTERS_SHOWN: usize = 5;
@@ -235,37 +235,63 @@ async fn write_delivery(namespace: &str, name: &str, context: &mut Context) -> R
         )?;
         return Ok(());
     };
-    write_stats(&mut context.out, &stats, context.clock.now())?;
-    let limit = DEAD_LETTERS_SHOWN;
-    let path = format!("{path}/dead-letters?limit={limit}");
-    // There may be none, or the server may be older than this binary: the rest stands.
-    let Ok(lines) = http.get_lines(&path).await else {
+    let wide = context.settings.output == Some(Format::Wide);
+    write_stats(&mut context.out, &stats, context.clock.now(), wide)?;
+    let kept = stats.get("dead_letters_kept").and_then(Value::as_u64);
+    match kept {
+        None | Some(0) => Ok(()),
+        Some(kept) => {
+            write_dead_letters(&http, &format!("{path}/dead-letters"), kept, context).await
+        }
+    }
+}
+
+/// The newest dead letters, the newest first. The log that keeps them is read from its oldest on,
+/// so that it is asked first where it begins: its offsets have no gaps.
+async fn write_dead_letters(
+    http: &Http,
+    path: &str,
+    kept: u64,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let oldest = read_dead_letters(http, &format!("{path}?limit=1"), 1).await;
+    let Some(first) = oldest.first().and_then(|letter| letter.offset) else {
         return Ok(());
     };
-    let mut lines = std::pin::pin!(lines);
-    let mut shown = 0;
-    while shown < DEAD_LETTERS_SHOWN
-        && let Some(Ok(line)) = lines.next().await
-    {
-        let Some(letter) = dead_letter(&line) else {
-            continue;
-        };
-        if shown == 0 {
-            writeln!(context.out, "Newest dead letters:")?;
-        }
-        writeln!(context.out, "  {letter}")?;
-        shown += 1;
+    let shown = DEAD_LETTERS_SHOWN as u64;
+    let from = first.saturating_add(kept.saturating_sub(shown));
+    let path = format!("{path}?from={from}&limit={shown}");
+    let letters = read_dead_letters(http, &path, DEAD_LETTERS_SHOWN).await;
+    if !letters.is_empty() {
+        writeln!(context.out, "Newest dead letters:")?;
+    }
+    for letter in letters.iter().rev() {
+        writeln!(context.out, "  {}", letter.text)?;
     }
     Ok(())
 }
 
-/// The statistics in the order in which they are of interest; what is not known by name follows.
+/// Some lines of a log of dead letters. What cannot be read is left out: the rest of the
+/// description stands without it.
+async fn read_dead_letters(http: &Http, path: &str, limit: usize) -> Vec<DeadLetter> {
+    let Ok(lines) = http.get_lines(path).await else {
+        return Vec::new();
+    };
+    let letters = lines
+        .take(limit)
+        .filter_map(async |line| dead_letter(&line.ok()?));
+    letters.collect().await
+}
+
+/// The statistics in the order in which they are of interest; `wide` adds what is not known here
+/// by name.
 fn write_stats(
     out: &mut dyn Write,
     stats: &Map<String, Value>,
     now: Timestamp,
+    wide: bool,
 ) -> std::io::Result<()> {
-    const KNOWN: [(&str, &str); 12] = [
+    const KNOWN: [(&str, &str); 14] = [
         ("position", "Position"),
         ("backlog", "Backlog"),
         ("oldest_undelivered", "Oldest undelivered"),
@@ -274,9 +300,11 @@ fn write_stats(
         ("seen", "Events seen"),
         ("matched", "Events matched"),
         ("delivered", "Delivered"),
+        ("replies", "Replies"),
         ("failed_attempts", "Failed attempts"),
         ("dead_lettered", "Dead-lettered"),
         ("dead_letters_kept", "Dead letters kept"),
+        ("missing", "Lost by retention"),
         ("last_error", "Last error"),
     ];
     let known = KNOWN
@@ -284,7 +312,7 @@ fn write_stats(
         .filter_map(|(key, label)| Some((*label, stats.get(*key)?)));
     let others = stats
         .iter()
-        .filter(|(key, _)| !KNOWN.iter().any(|(known, _)| known == key))
+        .filter(|(key, _)| wide && !KNOWN.iter().any(|(known, _)| known == key))
         .map(|(key, value)| (key.as_str(), value));
     for (label, value) in known.chain(others) {
         let mut text = match value {
@@ -303,21 +331,31 @@ fn write_stats(
     Ok(())
 }
 
+/// An event that was given up.
+struct DeadLetter {
+    offset: Option<u64>,
+    text: String,
+}
+
 /// A dead letter in one line: what it is and why it was given up.
-fn dead_letter(line: &str) -> Option<String> {
+fn dead_letter(line: &str) -> Option<DeadLetter> {
     #[derive(serde::Deserialize)]
     struct Letter<'a> {
+        offset: Option<u64>,
         #[serde(borrow)]
-        event: Option<&'a serde_json::value::RawValue>,
+        event: &'a serde_json::value::RawValue,
     }
     let letter: Letter<'_> = serde_json::from_str(line).ok()?;
-    let event = Shown::from_json(letter.event.map_or(line, |event| event.get()))?;
+    let event = Shown::from_json(letter.event.get())?;
     let of = |name| event.attribute(name).unwrap_or_default();
     let mut text = format!("{}  {}  {}", of("type"), of("source"), of("id"));
     if let Some(code) = event.attribute("knativeerrorcode") {
         text.push_str(&format!("  (status {code})"));
     }
-    Some(text)
+    Some(DeadLetter {
+        offset: letter.offset,
+        text,
+    })
 }
 
 /// The Triggers of a Broker.

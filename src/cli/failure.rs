@@ -20,6 +20,9 @@ pub enum Failure {
         /// What to do.
         hint: Option<String>,
     },
+    /// The input is wrong, and the text shows each place in it.
+    #[error("{0}")]
+    Input(String),
     /// A server does not answer.
     #[error("{message}")]
     Unreachable {
@@ -82,7 +85,7 @@ impl Failure {
             Self::Usage { hint, .. }
             | Self::Unreachable { hint, .. }
             | Self::Failed { hint, .. } => *hint = Some(text.into()),
-            Self::Reported { .. } | Self::BrokenPipe => {}
+            Self::Input(_) | Self::Reported { .. } | Self::BrokenPipe => {}
         }
         self
     }
@@ -91,7 +94,7 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } => USAGE,
+            Self::Usage { .. } | Self::Input(_) => USAGE,
             Self::Unreachable { .. } => UNREACHABLE,
             Self::Failed { .. } => FAILED,
             Self::Reported { code } => *code,
@@ -120,6 +123,8 @@ impl Failure {
                 }
                 Ok(())
             }
+            // Editors and terminals know `file:line:column:` at the start of a line.
+            Self::Input(places) => writeln!(err, "{places}"),
             Self::Reported { .. } | Self::BrokenPipe => Ok(()),
         }
     }
@@ -137,6 +142,9 @@ impl From<std::io::Error> for Failure {
 
 impl From<super::manifest::ManifestError> for Failure {
     fn from(error: super::manifest::ManifestError) -> Self {
-        Self::usage(error.to_string())
+        match error {
+            super::manifest::ManifestError::Invalid(_) => Self::Input(error.to_string()),
+            other => Self::usage(other.to_string()),
+        }
     }
 }

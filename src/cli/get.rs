@@ -1,9 +1,8 @@
 //! `heddle get`: resources as tables, names or documents, once or as they change.
 
-use std::time::Duration;
+mod watch;
 
 use clap::Args;
-use futures::{AsyncBufReadExt as _, StreamExt as _};
 use serde_json::Value;
 
 use super::api::{AS_JSON, AS_TABLE, Api};
@@ -12,6 +11,7 @@ use super::kinds::{self, Kind};
 use super::selector::Selector;
 use super::table::Table;
 use super::{Context, Failure, Format, Global};
+use watch::Watch;
 
 /// Show resources
 ///
@@ -38,9 +38,6 @@ pub struct GetArgs {
     #[command(flatten)]
     pub global: Global,
 }
-
-/// The wait before a watch that the server ended is taken up again.
-const REWATCH_DELAY: Duration = Duration::from_millis(250);
 
 /// Which objects of one kind are asked for.
 struct Query<'a> {
@@ -249,6 +246,7 @@ async fn tables(
             Err(error) => return Err(error),
         };
         let version = version_of(&answer);
+        let columns = answer.get("columnDefinitions").cloned();
         let mut table = to_table(answer, query, context);
         if table.rows.is_empty() && !watch {
             continue;
@@ -257,12 +255,7 @@ async fn tables(
             .as_ref()
             .is_some_and(|(plural, _)| *plural == query.kind.plural);
         if title_kinds {
-            for row in &mut table.rows {
-                let at = usize::from(query.all_namespaces());
-                if let Some(name) = row.get_mut(at) {
-                    *name = format!("{}/{name}", query.kind.full_name());
-                }
-            }
+            put_kind_before_names(&mut table, query);
         }
         if seen > 0 && !same_kind {
             writeln!(context.out)?;
@@ -279,7 +272,10 @@ async fn tables(
         context.out.flush()?;
         printed = Some((&query.kind.plural, widths.clone()));
         if watch {
-            return watch_rows(api, query, version, widths, context).await;
+            return Watch::new(api, query, version)
+                .with_table(columns, widths)
+                .run(context)
+                .await;
         }
     }
     if let Some(failure) = failure {
@@ -297,6 +293,15 @@ async fn tables(
     Ok(())
 }
 
+/// Where several kinds are shown, each name says which it is of.
+fn put_kind_before_names(table: &mut Table, query: &Query<'_>) {
+    let at = usize::from(query.all_namespaces());
+    let names = table.rows.iter_mut().filter_map(|row| row.get_mut(at));
+    for name in names {
+        *name = format!("{}/{name}", query.kind.full_name());
+    }
+}
+
 /// Prints what is there, and then a document or name for every change.
 async fn watch_documents(
     api: &Api,
@@ -309,7 +314,7 @@ async fn watch_documents(
         print_change("ADDED", &object, query.kind, context)?;
     }
     context.out.flush()?;
-    watch_rows(api, query, version, Vec::new(), context).await
+    Watch::new(api, query, version).run(context).await
 }
 
 fn to_table(answer: Value, query: &Query<'_>, context: &Context) -> Table {
@@ -326,83 +331,6 @@ fn to_table(answer: Value, query: &Query<'_>, context: &Context) -> Table {
 fn version_of(answer: &Value) -> String {
     let version = answer.pointer("/metadata/resourceVersion");
     version.and_then(Value::as_str).unwrap_or("0").to_owned()
-}
-
-/// Prints a row for every change until the command is stopped. A watch that the server ends is
-/// taken up again where it ended.
-async fn watch_rows(
-    api: &Api,
-    query: &Query<'_>,
-    mut version: String,
-    mut widths: Vec<usize>,
-    context: &mut Context,
-) -> Result<(), Failure> {
-    let documents = matches!(
-        context.settings.output,
-        Some(Format::Json | Format::Yaml | Format::Name)
-    );
-    let accept = if documents { AS_JSON } else { AS_TABLE };
-    let stop = context.stop.clone();
-    loop {
-        let stream = api.stream(&query.watch_path(&version), accept).await?;
-        let mut lines = std::pin::pin!(stream.lines());
-        loop {
-            let line = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                line = lines.next() => line,
-            };
-            let line = match line {
-                None => {
-                    // A server that ends watches at once must not be asked in a tight loop.
-                    tokio::time::sleep(REWATCH_DELAY).await;
-                    break;
-                }
-                Some(Ok(line)) => line,
-                Some(Err(error)) => {
-                    return Err(Failure::unreachable(
-                        "the API",
-                        api.url(),
-                        "--api",
-                        &error.to_string(),
-                    ));
-                }
-            };
-            let Ok(change) = serde_json::from_str::<Value>(&line) else {
-                continue;
-            };
-            let what = change
-                .get("type")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let object = change.get("object").cloned().unwrap_or_default();
-            match what {
-                "ERROR" => {
-                    // The version is too old (410): everything is shown afresh.
-                    let list = api.get(&query.path(""), AS_TABLE).await?;
-                    version = version_of(&list);
-                    let table = to_table(list, query, context);
-                    widths = table.widths(&widths);
-                    table.print(&mut context.out, &widths, false, context.color)?;
-                    break;
-                }
-                "BOOKMARK" => {}
-                _ if documents => print_change(what, &object, query.kind, context)?,
-                _ => {
-                    let table = to_table(object.clone(), query, context);
-                    widths = table.widths(&widths);
-                    table.print(&mut context.out, &widths, false, context.color)?;
-                }
-            }
-            let newer = object
-                .pointer("/metadata/resourceVersion")
-                .or_else(|| object.pointer("/rows/0/object/metadata/resourceVersion"))
-                .and_then(Value::as_str);
-            if let Some(newer) = newer.filter(|_| what != "ERROR") {
-                version = newer.to_owned();
-            }
-            context.out.flush()?;
-        }
-    }
 }
 
 fn print_change(

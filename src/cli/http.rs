@@ -12,6 +12,8 @@ use super::failure::Failure;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest line of a stream, in bytes: the largest event, with room for its JSON form.
 const LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The longest text that is read, in bytes; what is longer is cut off.
+const TEXT_BYTES_MAX: usize = 1024 * 1024;
 /// How much of a refusal is shown, in characters.
 const REASON_SHOWN_MAX: usize = 300;
 
@@ -55,7 +57,9 @@ impl Http {
     /// When the server cannot be reached or refuses.
     pub async fn get_text(&self, path: &str) -> Result<String, Failure> {
         let response = self.get(path).await?;
-        response.text().await.map_err(|error| self.broken(&error))
+        read_text(response, TEXT_BYTES_MAX)
+            .await
+            .map_err(|error| self.broken(&error))
     }
 
     /// Puts a text.
@@ -105,7 +109,7 @@ impl Http {
             return Ok(response);
         }
         let status = response.status();
-        let body = response.text().await.unwrap_or_default();
+        let body = refusal(response).await;
         Err(Failure::failed(format!(
             "{} answered {status}: {}",
             self.what,
@@ -116,6 +120,29 @@ impl Http {
     fn broken(&self, error: &reqwest::Error) -> Failure {
         Failure::unreachable(self.what, &self.base, self.flag, &root_cause(error))
     }
+}
+
+/// The body of an answer as text, up to `limit` bytes.
+///
+/// # Errors
+///
+/// When the connection breaks.
+async fn read_text(mut response: reqwest::Response, limit: usize) -> reqwest::Result<String> {
+    let mut bytes = Vec::new();
+    while bytes.len() < limit
+        && let Some(chunk) = response.chunk().await?
+    {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.truncate(limit);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The body of a refusal, as much of it as came.
+pub(crate) async fn refusal(response: reqwest::Response) -> String {
+    read_text(response, TEXT_BYTES_MAX)
+        .await
+        .unwrap_or_default()
 }
 
 /// A client for URLs like `base` that keeps up to `idle` connections open.

@@ -41,10 +41,11 @@ mod tests;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 pub use context::{Context, Settings};
 pub use failure::Failure;
+pub use up::UpArgs;
 
 /// Heddle: an event broker with Knative's API, in one binary.
 #[derive(Debug, Parser)]
@@ -75,7 +76,9 @@ impl Cli {
     #[must_use]
     pub fn shared(&self) -> Global {
         let inner = match &self.command {
-            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => return self.global.clone(),
+            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => {
+                return self.global.clone();
+            }
             Command::Apply(args) => &args.global,
             Command::Get(args) => &args.global,
             Command::Describe(args) => &args.global,
@@ -194,16 +197,38 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    Cli::try_parse_from(arguments).map_err(|error| {
-        let code = if error.use_stderr() {
-            failure::USAGE
-        } else {
-            0
-        };
+    try_parse(arguments).map_err(|error| {
         // Nobody is left to be told when even this cannot be printed.
         let _ = error.print();
-        ExitCode::from(code)
+        ExitCode::from(code_of(&error))
     })
+}
+
+fn try_parse<I, T>(arguments: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(arguments)?;
+    // To `up` these are addresses to listen at, and URLs to everything else: one that stands
+    // before `up` would otherwise be dropped without a word.
+    if matches!(cli.command, Command::Up(_))
+        && (cli.global.api.is_some() || cli.global.admin.is_some())
+    {
+        let message = "--api and --admin are addresses for `up` and stand after it: \
+                       heddle up --api 127.0.0.1:8081";
+        return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message));
+    }
+    Ok(cli)
+}
+
+/// Help and version were asked for; everything else is wrong usage.
+fn code_of(error: &clap::Error) -> u8 {
+    if error.use_stderr() {
+        failure::USAGE
+    } else {
+        0
+    }
 }
 
 /// Runs any command but `up`, which its caller wires itself.

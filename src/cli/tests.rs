@@ -3,6 +3,8 @@
 //! Tests of what the commands share, and the harness that they run in.
 
 mod api;
+mod embedded;
+mod fake;
 mod help;
 mod parts;
 

@@ -42,6 +42,7 @@ pub struct UpArgs {
         long,
         value_name = "FILTER",
         env = "HEDDLE_LOG",
+        hide_env_values = true,
         default_value = "info"
     )]
     pub log: String,
@@ -49,4 +50,3 @@ pub struct UpArgs {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
-

@@ -8,8 +8,15 @@ use super::data_dir::Endpoints;
 
 /// Prints the addresses and three commands to copy.
 pub(super) fn print(endpoints: &Endpoints, data: &Path, took: Duration) -> std::io::Result<()> {
-    let program = std::env::args().next().unwrap_or_else(|| "heddle".to_owned());
-    let Endpoints { pid: _, ingress, api, admin } = endpoints;
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "heddle".to_owned());
+    let Endpoints {
+        pid: _,
+        ingress,
+        api,
+        admin,
+    } = endpoints;
     let options = options(api, admin);
     let mut out = std::io::stdout().lock();
     writeln!(

@@ -4,21 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use futures::{StreamExt, TryStreamExt};
 use heddle_broker::clock::Clock;
 use heddle_broker::control::Control as BrokerControl;
-use heddle_crds::queue::{Key, Queue};
+use heddle_crds::eventing::{Broker, Trigger};
+use heddle_crds::kube::queue::{Key, Queue};
+use heddle_crds::kube::watch::{Index, ObjectKey, watch};
+use heddle_crds::kube::writer::{Write, Writer};
+use heddle_crds::messaging::{Channel, InMemoryChannel, Subscription};
 use heddle_crds::world::{Shelf, World};
-use heddle_crds::writer::{Write, Writer, resource_of};
 use heddle_dispatcher::control::{Control as ConsumerControl, dependents};
-use kube::api::DynamicObject;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
 use parking_lot::RwLock;
-use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::watch as progress;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,37 +63,44 @@ pub fn start(
     client: &Client,
     tracker: &TaskTracker,
     stop: &CancellationToken,
-) -> watch::Receiver<Progress> {
+) -> progress::Receiver<Progress> {
     let shared = Shared::default();
-    let (listed, mut all_listed) = watch::channel(0_usize);
-    let listed = Arc::new(listed);
-    let mut kinds = 0;
-    let mut follow = |task| {
-        kinds += 1;
-        let stop = stop.clone();
-        tracker.spawn(async move { stop.run_until_cancelled(task).await });
-    };
+    let mut listed = Vec::new();
     macro_rules! follow {
-        ($kind:literal, $shelf:ident) => {
-            let (client, shared, listed) = (client.clone(), shared.clone(), Arc::clone(&listed));
-            follow(Box::pin(observe(client, $kind, |world| &mut world.$shelf, shared, listed))
-                as futures::future::BoxFuture<'static, ()>);
+        ($kind:ident, $shelf:ident) => {
+            let index = Feed::<$kind> {
+                kind: stringify!($kind),
+                shelf: |world| &mut world.$shelf,
+                shared: shared.clone(),
+            };
+            let config = watcher::Config::default();
+            listed.push(watch(
+                client.clone(),
+                &(),
+                config,
+                index,
+                tracker,
+                stop.clone(),
+            ));
         };
     }
-    follow!("ConfigMap", config_maps);
-    follow!("Broker", brokers);
-    follow!("Channel", channels);
-    follow!("InMemoryChannel", in_memory_channels);
-    follow!("Trigger", triggers);
-    follow!("Subscription", subscriptions);
-    let (progress, synced) = watch::channel(Progress::Watching);
+    follow!(ConfigMap, config_maps);
+    follow!(Broker, brokers);
+    follow!(Channel, channels);
+    follow!(InMemoryChannel, in_memory_channels);
+    follow!(Trigger, triggers);
+    follow!(Subscription, subscriptions);
+    let (reached, synced) = progress::channel(Progress::Watching);
     let writer = Writer::new(client.clone());
     let stop = stop.clone();
     tracker.spawn(async move {
         let run = async {
-            if all_listed.wait_for(|listed| *listed >= kinds).await.is_ok() {
-                reconcile(controllers, shared, &writer, &progress).await;
+            for listed in &mut listed {
+                if !listed.ready().await {
+                    return;
+                }
             }
+            reconcile(controllers, shared, &writer, &reached).await;
         };
         stop.run_until_cancelled(run).await
     });
@@ -100,7 +108,7 @@ pub fn start(
 }
 
 /// Waits until everything that was there at the start has been looked at.
-pub async fn wait_until_synced(mut progress: watch::Receiver<Progress>) -> anyhow::Result<()> {
+pub async fn wait_until_synced(mut progress: progress::Receiver<Progress>) -> anyhow::Result<()> {
     progress
         .wait_for(|progress| *progress == Progress::Synced)
         .await
@@ -108,74 +116,49 @@ pub async fn wait_until_synced(mut progress: watch::Receiver<Progress>) -> anyho
         .map_err(|_| anyhow::anyhow!("the controllers stopped before they were ready"))
 }
 
-/// Follows one kind for ever. Objects that cannot be decoded are reported and skipped.
-async fn observe<K>(
-    client: Client,
+/// Takes in what a watch tells, and queues the keys of what has changed.
+struct Feed<K> {
     kind: &'static str,
     shelf: fn(&mut World) -> &mut Shelf<K>,
     shared: Shared,
-    listed: Arc<watch::Sender<usize>>,
-) where
-    K: kube::Resource + DeserializeOwned,
-{
-    let resource = resource_of(kind);
-    let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    let mut events = watcher::watcher(api, watcher::Config::default())
-        .default_backoff()
-        .boxed();
-    let mut list = Vec::new();
-    let mut first = true;
-    loop {
-        match events.try_next().await {
-            Ok(Some(Event::Init)) => list.clear(),
-            Ok(Some(Event::InitApply(object))) => list.extend(decode(kind, object)),
-            Ok(Some(Event::InitDone)) => {
-                let (there, gone) = {
-                    let mut world = shared.world.write();
-                    let objects = std::mem::take(&mut list);
-                    let there: Vec<_> =
-                        objects.iter().map(|object: &Arc<K>| key_of(kind, &**object)).collect();
-                    (there, shelf(&mut world).replace(objects))
-                };
-                let gone = gone.into_iter().map(|(namespace, name)| Key { kind, namespace, name });
-                for key in there.into_iter().chain(gone) {
-                    wake(&shared, key);
-                }
-                if std::mem::take(&mut first) {
-                    listed.send_modify(|listed| *listed += 1);
-                }
-            }
-            Ok(Some(Event::Apply(object))) => {
-                if let Some(object) = decode::<K>(kind, object) {
-                    let key = key_of(kind, &*object);
-                    shelf(&mut shared.world.write()).put(object);
-                    wake(&shared, key);
-                }
-            }
-            Ok(Some(Event::Delete(object))) => {
-                let key = key_of(kind, &object);
-                shelf(&mut shared.world.write()).remove(&key.namespace, &key.name);
-                wake(&shared, key);
-            }
-            Ok(None) => return,
-            Err(error) => tracing::warn!(kind, %error, "the watch was interrupted"),
-        }
-    }
 }
 
-fn decode<K: kube::Resource + DeserializeOwned>(kind: &'static str, object: DynamicObject) -> Option<Arc<K>> {
-    let name = object.name_any();
-    match object.try_parse() {
-        Ok(object) => Some(Arc::new(object)),
-        Err(error) => {
-            tracing::warn!(kind, name, %error, "an object that cannot be read is left alone");
-            None
+impl<K: kube::Resource + Send + Sync> Index<K> for Feed<K> {
+    fn apply(&mut self, object: K) {
+        let key = key_of(self.kind, &object);
+        (self.shelf)(&mut self.shared.world.write()).put(Arc::new(object));
+        wake(&self.shared, key);
+    }
+
+    fn delete(&mut self, key: &ObjectKey) {
+        let ObjectKey { namespace, name } = key;
+        (self.shelf)(&mut self.shared.world.write()).remove(namespace, name);
+        wake(&self.shared, Key::new(self.kind, namespace, name));
+    }
+
+    fn reset(&mut self, objects: Vec<K>) {
+        let mut keys: Vec<Key> = objects
+            .iter()
+            .map(|object| key_of(self.kind, object))
+            .collect();
+        let objects = objects.into_iter().map(Arc::new).collect();
+        let gone = (self.shelf)(&mut self.shared.world.write()).replace(objects);
+        keys.extend(
+            gone.iter()
+                .map(|(namespace, name)| Key::new(self.kind, namespace, name)),
+        );
+        for key in keys {
+            wake(&self.shared, key);
         }
     }
 }
 
 fn key_of<K: ResourceExt>(kind: &'static str, object: &K) -> Key {
-    Key { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    Key {
+        kind,
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    }
 }
 
 /// Queues a key that has changed, and those that depend on it.
@@ -191,7 +174,7 @@ async fn reconcile(
     mut controllers: Controllers,
     shared: Shared,
     writer: &Writer,
-    progress: &watch::Sender<Progress>,
+    reached: &progress::Sender<Progress>,
 ) {
     controllers.brokers.remove_orphans(&shared.world.read());
     controllers.consumers.retain(&shared.world.read());
@@ -201,7 +184,7 @@ async fn reconcile(
     loop {
         if shared.queue.is_empty() && writes.is_empty() {
             controllers.consumers.settle();
-            progress.send_replace(Progress::Synced);
+            reached.send_replace(Progress::Synced);
         }
         tokio::select! {
             key = shared.queue.next(), if writes.len() < WRITES => {
@@ -218,8 +201,15 @@ async fn reconcile(
 
 async fn one(controllers: &mut Controllers, shared: &Shared, key: &Key) -> Vec<Write> {
     let now = controllers.clock.now();
-    let mut writes = controllers.brokers.reconcile(&shared.world.read(), key, now);
-    writes.extend(controllers.consumers.reconcile(&shared.world, key, now).await);
+    let mut writes = controllers
+        .brokers
+        .reconcile(&shared.world.read(), key, now);
+    writes.extend(
+        controllers
+            .consumers
+            .reconcile(&shared.world, key, now)
+            .await,
+    );
     writes
 }
 
@@ -233,11 +223,36 @@ async fn carry_out(writer: &Writer, write: Write) {
 fn push_all(shared: &Shared, wanted: impl Fn(&str) -> bool) {
     let world = shared.world.read();
     let mut keys = Vec::new();
-    keys.extend(world.brokers.iter().map(|object| key_of("Broker", &**object)));
-    keys.extend(world.channels.iter().map(|object| key_of("Channel", &**object)));
-    keys.extend(world.in_memory_channels.iter().map(|object| key_of("InMemoryChannel", &**object)));
-    keys.extend(world.triggers.iter().map(|object| key_of("Trigger", &**object)));
-    keys.extend(world.subscriptions.iter().map(|object| key_of("Subscription", &**object)));
+    keys.extend(
+        world
+            .brokers
+            .iter()
+            .map(|object| key_of("Broker", &**object)),
+    );
+    keys.extend(
+        world
+            .channels
+            .iter()
+            .map(|object| key_of("Channel", &**object)),
+    );
+    keys.extend(
+        world
+            .in_memory_channels
+            .iter()
+            .map(|object| key_of("InMemoryChannel", &**object)),
+    );
+    keys.extend(
+        world
+            .triggers
+            .iter()
+            .map(|object| key_of("Trigger", &**object)),
+    );
+    keys.extend(
+        world
+            .subscriptions
+            .iter()
+            .map(|object| key_of("Subscription", &**object)),
+    );
     drop(world);
     for key in keys.into_iter().filter(|key| wanted(key.kind)) {
         shared.queue.push(key);

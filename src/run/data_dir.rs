@@ -29,7 +29,9 @@ impl DataDir {
     pub fn create(root: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root)
             .with_context(|| format!("the data directory {} cannot be made", root.display()))?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self {
+            root: root.to_owned(),
+        })
     }
 
     /// The events of all brokers.

@@ -1,11 +1,16 @@
 //! What a new process does before anybody asks: the first Broker, the manifests, their events.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use heddle_crds::eventing::{Broker, BrokerSpec};
-use kube::api::PostParams;
+use heddle_crds::kube::writer::resource_of;
+use kube::api::{DynamicObject, PostParams};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 
-use crate::cli::apply::apply_all;
+use crate::cli::apply::{Applied, apply_all};
+use crate::cli::http::client as http_client;
 use crate::cli::manifest::{EventDocument, Manifest};
 
 /// Makes the Broker `default` in the namespace `default`. One that is there is left as it is.
@@ -19,13 +24,62 @@ pub(super) async fn create_default_broker(client: &Client) -> anyhow::Result<()>
     }
 }
 
-/// Applies all manifests; the first that is refused ends the process, since its author is watching.
+/// How long the controllers may take to look at what was applied.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Applies all manifests, and waits until the controllers have judged them; the first that is refused
+/// ends the process, since its author is watching. One that is not ready is reported, no more: what
+/// it waits for may come later.
 pub(super) async fn apply(client: &Client, manifests: &[Manifest]) -> anyhow::Result<()> {
-    for applied in apply_all(client, manifests).await {
-        let applied = applied?;
-        tracing::info!(%applied, "manifest applied");
+    let mut applied = Vec::new();
+    for result in apply_all(client, manifests).await {
+        applied.push(result?);
+    }
+    for one in &applied {
+        match judged(client, one).await {
+            Some(reason) => tracing::warn!(applied = %one, reason, "not ready"),
+            None => tracing::info!(applied = %one, "ready"),
+        }
     }
     Ok(())
+}
+
+/// Waits until the controllers have looked at an object; tells why it is not ready, if so.
+async fn judged(client: &Client, applied: &Applied) -> Option<String> {
+    let resource = resource_of(applied.object["kind"].as_str().unwrap_or_default());
+    let api: Api<DynamicObject> = match &applied.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => return None,
+    };
+    if applied.object["kind"] == "ConfigMap" {
+        return None;
+    }
+    let seen = await_condition(
+        api.clone(),
+        &applied.name,
+        |object: Option<&DynamicObject>| object.is_some_and(|object| ready(object).is_some()),
+    );
+    if tokio::time::timeout(LOOK, seen).await.is_err() {
+        return Some("the controllers have not looked at it yet".to_owned());
+    }
+    let object = api.get(&applied.name).await.ok()?;
+    let (status, reason) = ready(&object)?;
+    (status != "True").then_some(reason)
+}
+
+/// The status and the message of an object's Ready condition, once it is about the newest generation.
+fn ready(object: &DynamicObject) -> Option<(String, String)> {
+    let status = object.data.get("status")?;
+    if status.get("observedGeneration")?.as_i64() != object.metadata.generation {
+        return None;
+    }
+    let conditions = status.get("conditions")?.as_array()?;
+    let ready = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Ready")?;
+    let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
+    let status = text("status");
+    (status != "Unknown").then(|| (status, format!("{}: {}", text("reason"), text("message"))))
 }
 
 /// Sends the events that were among the manifests to the Broker `default` of the namespace `default`.
@@ -34,7 +88,9 @@ pub(super) async fn send(ingress: String, events: Vec<EventDocument>) -> anyhow:
         return Ok(());
     }
     let url = format!("{ingress}/default/default");
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client = http_client(&ingress, "--listen", 1).map_err(|failure| {
+        anyhow::anyhow!("the events of the manifests cannot be sent: {failure:?}")
+    })?;
     for event in events {
         let answer = client
             .post(&url)

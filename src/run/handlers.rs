@@ -29,8 +29,11 @@ struct EventDisplay;
 impl Subscriber for EventDisplay {
     async fn deliver(&self, delivery: Delivery) -> Outcome {
         let terminal = std::io::stdout().is_terminal();
-        let style = Style::Text { pretty: terminal, color: terminal };
-        let shown = Shown::from_event(&delivery.event);
+        let style = Style::Text {
+            pretty: terminal,
+            color: terminal,
+        };
+        let shown = Shown::from_event(&delivery.event.without(delivery.skip));
         let printed = {
             let mut out = std::io::stdout().lock();
             shown.write(&mut out, style).and_then(|()| out.flush())

@@ -34,7 +34,10 @@ pub(super) fn register(
     directory: &SharedDirectory,
     registry: &mut Registry,
 ) {
-    let figures = Figures { store: Arc::clone(store), directory: Arc::clone(directory) };
+    let figures = Figures {
+        store: Arc::clone(store),
+        directory: Arc::clone(directory),
+    };
     registry.register_collector(Box::new(figures));
 }
 
@@ -56,22 +59,30 @@ impl Collector for Figures {
             .collect();
         type Figure = fn(&LogStats) -> u64;
         let gauges: [(&str, &str, Figure); 2] = [
-            ("heddle_log_kept_bytes", "Bytes of events kept", |stats| stats.bytes),
-            ("heddle_log_held_bytes", "Bytes past retention that are still needed", |stats| {
-                stats.held_bytes
+            ("heddle_log_kept_bytes", "Bytes of events kept", |stats| {
+                stats.bytes
             }),
+            (
+                "heddle_log_held_bytes",
+                "Bytes past retention that are still needed",
+                |stats| stats.held_bytes,
+            ),
         ];
         for (name, help, figure) in gauges {
             let value = |stats: &LogStats| ConstGauge::new(signed(figure(stats)));
             family(&mut encoder, name, help, &entries, value)?;
         }
         let counters: [(&str, &str, Figure); 2] = [
-            ("heddle_log_damaged_events", "Events lost to damage since the start", |stats| {
-                stats.damaged
-            }),
-            ("heddle_log_expired_unread_events", "Events removed undelivered", |stats| {
-                stats.expired_unread
-            }),
+            (
+                "heddle_log_damaged_events",
+                "Events lost to damage since the start",
+                |stats| stats.damaged,
+            ),
+            (
+                "heddle_log_expired_unread_events",
+                "Events removed undelivered",
+                |stats| stats.expired_unread,
+            ),
         ];
         for (name, help, figure) in counters {
             let value = |stats: &LogStats| ConstCounter::new(figure(stats));
@@ -85,23 +96,67 @@ impl Figures {
     fn store_figures(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let stats = self.store.store_stats();
         for (name, help, value) in [
-            ("heddle_log_fsyncs", "Calls of fdatasync for events", stats.fsyncs),
+            (
+                "heddle_log_fsyncs",
+                "Calls of fdatasync for events",
+                stats.fsyncs,
+            ),
             ("heddle_log_groups", "Groups written", stats.groups),
-            ("heddle_log_group_events", "Events in these groups", stats.group_events),
-            ("heddle_log_written_bytes", "Bytes written for groups", stats.bytes_written),
-            ("heddle_log_moved_events", "Events written again to free a segment", stats.moved_events),
-            ("heddle_log_recycled_segments", "Segments used again", stats.recycled_segments),
-            ("heddle_log_disk_reads", "Reads that went to the disk", stats.disk_reads),
+            (
+                "heddle_log_group_events",
+                "Events in these groups",
+                stats.group_events,
+            ),
+            (
+                "heddle_log_written_bytes",
+                "Bytes written for groups",
+                stats.bytes_written,
+            ),
+            (
+                "heddle_log_moved_events",
+                "Events written again to free a segment",
+                stats.moved_events,
+            ),
+            (
+                "heddle_log_recycled_segments",
+                "Segments used again",
+                stats.recycled_segments,
+            ),
+            (
+                "heddle_log_disk_reads",
+                "Reads that went to the disk",
+                stats.disk_reads,
+            ),
         ] {
             one(encoder, name, help, &ConstCounter::new(value))?;
         }
         let healthy = u64::from(self.store.health() == Health::Ready);
         for (name, help, value) in [
-            ("heddle_log_quarantined_bytes", "Damaged bytes set aside", stats.quarantined_bytes),
-            ("heddle_log_pending_bytes", "Bytes that wait to be durable", stats.pending_bytes),
-            ("heddle_log_tail_bytes", "Recent events in memory", stats.tail_bytes),
-            ("heddle_log_segments", "Segments that hold events", stats.segments),
-            ("heddle_log_spare_segments", "Prepared segments", stats.spare_segments),
+            (
+                "heddle_log_quarantined_bytes",
+                "Damaged bytes set aside",
+                stats.quarantined_bytes,
+            ),
+            (
+                "heddle_log_pending_bytes",
+                "Bytes that wait to be durable",
+                stats.pending_bytes,
+            ),
+            (
+                "heddle_log_tail_bytes",
+                "Recent events in memory",
+                stats.tail_bytes,
+            ),
+            (
+                "heddle_log_segments",
+                "Segments that hold events",
+                stats.segments,
+            ),
+            (
+                "heddle_log_spare_segments",
+                "Prepared segments",
+                stats.spare_segments,
+            ),
             ("heddle_log_healthy", "Whether appends can succeed", healthy),
         ] {
             one(encoder, name, help, &ConstGauge::new(signed(value)))?;
@@ -126,7 +181,9 @@ fn family<M: EncodeMetric>(
     entries: &[(&Arc<Entry>, LogStats)],
     value: impl Fn(&LogStats) -> M,
 ) -> Result<(), std::fmt::Error> {
-    let Some((_, first)) = entries.first() else { return Ok(()) };
+    let Some((_, first)) = entries.first() else {
+        return Ok(());
+    };
     let kind = value(first).metric_type();
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
     for (entry, stats) in entries {
@@ -134,8 +191,11 @@ fn family<M: EncodeMetric>(
             EntryKind::Broker => "broker",
             EntryKind::Channel => "channel",
         };
-        let labels =
-            [("kind", kind), ("namespace", &*entry.namespace), ("name", &*entry.name)];
+        let labels = [
+            ("kind", kind),
+            ("namespace", &*entry.namespace),
+            ("name", &*entry.name),
+        ];
         value(stats).encode(family.encode_family(&labels)?)?;
     }
     Ok(())

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use heddle_broker::clock::{Clock, SystemClock};
+use heddle_broker::control::Control as BrokerControl;
 use heddle_broker::directory::{Directory, SharedDirectory};
 use heddle_broker::ingress::{Ingress, IngressOptions};
 use heddle_broker::log::memory::{MemoryOptions, MemoryStore};
 use heddle_broker::log::segment::{SegmentOptions, SegmentStore};
 use heddle_broker::log::{Health, LogStore};
-use heddle_broker::control::Control as BrokerControl;
 use heddle_crds::api::{ApiServer, Health as ApiHealth};
 use heddle_dispatcher::control::Control as ConsumerControl;
 use heddle_dispatcher::dispatcher::{TOTAL_BYTES, WINDOW_BYTES};
@@ -40,7 +40,16 @@ use crate::telemetry::LogLevel;
 /// Runs until it is told to stop. The answer is the process's exit code.
 pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     let started = tokio::time::Instant::now();
-    let UpArgs { filename, data, listen, api, admin, max_event_bytes, log: _, log_format: _ } = args;
+    let UpArgs {
+        filename,
+        data,
+        listen,
+        api,
+        admin,
+        max_event_bytes,
+        log: _,
+        log_format: _,
+    } = args;
     let manifests = manifest::load(&filename)?;
     let listeners = Listeners::bind(listen, api, admin).await?;
     let data_dir = DataDir::create(&data)?;
@@ -76,7 +85,11 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     let finished = shutdown.run().await?;
     data_dir.remove_endpoints();
     parts.close();
-    Ok(if finished { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if finished {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The bound ports.
@@ -102,7 +115,9 @@ impl Listeners {
         let api = bind(api, "--api").await?;
         let admin = bind(admin, "--admin").await?;
         let url = |listener: &TcpListener| {
-            listener.local_addr().map(|address| format!("http://{address}"))
+            listener
+                .local_addr()
+                .map(|address| format!("http://{address}"))
         };
         let endpoints = Endpoints {
             pid: std::process::id(),
@@ -110,7 +125,12 @@ impl Listeners {
             api: url(&api)?,
             admin: url(&admin)?,
         };
-        Ok(Self { ingress, api, admin, endpoints })
+        Ok(Self {
+            ingress,
+            api,
+            admin,
+            endpoints,
+        })
     }
 }
 
@@ -137,7 +157,10 @@ impl Parts {
         let mut registry = Registry::default();
         let segments = SegmentStore::open(
             &data.log(),
-            SegmentOptions { clock: Arc::clone(&clock), ..SegmentOptions::default() },
+            SegmentOptions {
+                clock: Arc::clone(&clock),
+                ..SegmentOptions::default()
+            },
         )?;
         let memory = MemoryStore::new(MemoryOptions {
             clock: Arc::clone(&clock),
@@ -192,7 +215,12 @@ impl Parts {
         log_level: LogLevel,
         shutdown: &Shutdown,
     ) -> watch::Receiver<Progress> {
-        let Listeners { ingress: ingress_listener, api, admin: admin_listener, endpoints: _ } = listeners;
+        let Listeners {
+            ingress: ingress_listener,
+            api,
+            admin: admin_listener,
+            endpoints: _,
+        } = listeners;
         self.api.serve(api, &shutdown.tracker, &shutdown.graceful);
         let brokers = BrokerControl::new(
             self.ingress_url.clone(),
@@ -203,7 +231,11 @@ impl Parts {
         let names = [handlers::EVENT_DISPLAY.to_owned()].into();
         let consumers =
             ConsumerControl::new(Arc::clone(&self.dispatcher), brokers.open_logs(), names);
-        let controllers = Controllers { brokers, consumers, clock: Arc::clone(&self.clock) };
+        let controllers = Controllers {
+            brokers,
+            consumers,
+            clock: Arc::clone(&self.clock),
+        };
         let client = self.api.client();
         let synced = control::start(controllers, &client, &shutdown.tracker, &shutdown.graceful);
 
@@ -258,7 +290,11 @@ impl Parts {
             Progress::Synced => Ok(()),
             Progress::Watching => Err("not everything has been looked at yet".to_owned()),
         });
-        Readiness::new(vec![("log", log), ("api", api), ("controllers", controllers)])
+        Readiness::new(vec![
+            ("log", log),
+            ("api", api),
+            ("controllers", controllers),
+        ])
     }
 
     /// Ends what writes to disk, after all tasks have ended.

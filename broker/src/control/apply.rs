@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heddle_crds::queue::Key;
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
 use heddle_crds::world::World;
-use heddle_crds::writer::Write;
 use jiff::Timestamp;
 use parking_lot::RwLock;
 
@@ -70,7 +70,10 @@ impl Control {
         directory: SharedDirectory,
     ) -> Self {
         let kept = segment.names().into_iter().chain(memory.names()).collect();
-        let facts = Facts { ingress_url, ..Facts::default() };
+        let facts = Facts {
+            ingress_url,
+            ..Facts::default()
+        };
         Self {
             segment,
             memory,
@@ -94,9 +97,12 @@ impl Control {
     pub fn remove_orphans(&mut self, world: &World) {
         let known: BTreeSet<String> = (world.brokers.iter())
             .map(|broker| super::broker::log_of(broker))
-            .chain(world.in_memory_channels.iter().map(|channel| {
-                super::in_memory_channel::log_of(channel)
-            }))
+            .chain(
+                world
+                    .in_memory_channels
+                    .iter()
+                    .map(|channel| super::in_memory_channel::log_of(channel)),
+            )
             .collect();
         let orphans: Vec<String> = (self.kept.iter())
             .filter(|name| name.starts_with("broker/") || name.starts_with("channel/"))
@@ -120,10 +126,20 @@ impl Control {
             match step {
                 Step::OpenLog { .. } => {}
                 Step::RemoveLogs { prefix, keep } => self.remove_logs(&prefix, keep.as_deref()),
-                Step::Serve { kind, namespace, name, log, .. } => {
+                Step::Serve {
+                    kind,
+                    namespace,
+                    name,
+                    log,
+                    ..
+                } => {
                     self.serve(kind, &namespace, &name, &log);
                 }
-                Step::Withdraw { kind, namespace, name } => self.withdraw(kind, &namespace, &name),
+                Step::Withdraw {
+                    kind,
+                    namespace,
+                    name,
+                } => self.withdraw(kind, &namespace, &name),
                 Step::Write(write) => writes.push(write),
             }
         }
@@ -134,7 +150,14 @@ impl Control {
     fn open_logs_of(&mut self, steps: &[Step]) -> bool {
         let mut news = false;
         for step in steps {
-            let Step::OpenLog { store, name, retention } = step else { continue };
+            let Step::OpenLog {
+                store,
+                name,
+                retention,
+            } = step
+            else {
+                continue;
+            };
             let found = match self.open.get(name) {
                 Some(log) => Ok(log),
                 None => self.store(*store).open(name, *retention),
@@ -197,7 +220,9 @@ impl Control {
     }
 
     fn serve(&self, kind: EntryKind, namespace: &str, name: &str, log: &str) {
-        let Some(log) = self.open.get(log) else { return };
+        let Some(log) = self.open.get(log) else {
+            return;
+        };
         let address = format!("{namespace}/{name}");
         let current = self.directory.load();
         let served = match kind {
@@ -207,7 +232,12 @@ impl Control {
         if served.is_some_and(|entry| Arc::ptr_eq(&entry.log, &log)) {
             return;
         }
-        let entry = Arc::new(Entry { kind, namespace: namespace.into(), name: name.into(), log });
+        let entry = Arc::new(Entry {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            log,
+        });
         let mut next = Directory::clone(&current);
         match kind {
             EntryKind::Broker => {

@@ -8,7 +8,7 @@ use heddle_crds::annotations::{self, BROKER_CLASS, RetentionPolicy};
 use heddle_crds::duck::Addressable;
 use heddle_crds::eventing::broker as types;
 use heddle_crds::eventing::{Broker, BrokerStatus};
-use heddle_crds::queue::Key;
+use heddle_crds::kube::queue::Key;
 use heddle_crds::world::World;
 use jiff::Timestamp;
 use kube::ResourceExt;

@@ -4,11 +4,11 @@
 //! can stand behind a Channel so far.
 
 use heddle_crds::duck::{Addressable, DeliveryStatus, KReference};
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::{Write, resource_of, status_patch};
 use heddle_crds::messaging::channel as types;
 use heddle_crds::messaging::{Channel, ChannelStatus, InMemoryChannel};
-use heddle_crds::queue::Key;
 use heddle_crds::world::World;
-use heddle_crds::writer::{Write, resource_of, status_patch};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
@@ -56,7 +56,11 @@ fn shape(channel: &Channel, existing: Option<&InMemoryChannel>) -> Option<Write>
         &json!({ "delivery": channel.spec.delivery }),
         &[],
     )?;
-    let key = Key::new(BEHIND, &existing.namespace().unwrap_or_default(), &existing.name_any());
+    let key = Key::new(
+        BEHIND,
+        &existing.namespace().unwrap_or_default(),
+        &existing.name_any(),
+    );
     Some(Write::Spec(key, existing.resource_version(), patch))
 }
 

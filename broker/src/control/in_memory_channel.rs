@@ -5,9 +5,9 @@
 
 use heddle_crds::conditions::ConditionManager;
 use heddle_crds::duck::{Addressable, DeliveryStatus};
+use heddle_crds::kube::queue::Key;
 use heddle_crds::messaging::in_memory_channel as types;
 use heddle_crds::messaging::{InMemoryChannel, InMemoryChannelStatus};
-use heddle_crds::queue::Key;
 use heddle_crds::world::World;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -65,7 +65,13 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         });
     }
     let status = status(world, facts, channel, &log, now);
-    let write = status_write(key, &**channel, channel.status.as_ref(), &status, &["subscribers"]);
+    let write = status_write(
+        key,
+        &**channel,
+        channel.status.as_ref(),
+        &status,
+        &["subscribers"],
+    );
     steps.extend(write.map(Step::Write));
     steps
 }

@@ -15,9 +15,9 @@ pub mod in_memory_channel;
 
 use std::collections::BTreeMap;
 
-use heddle_crds::queue::Key;
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::{Write, status_patch};
 use heddle_crds::world::World;
-use heddle_crds::writer::{Write, status_patch};
 use jiff::Timestamp;
 
 pub use apply::{Control, OpenLogs};
@@ -99,7 +99,11 @@ pub fn status_write<K: kube::Resource, S: serde::Serialize>(
     leave: &[&str],
 ) -> Option<Write> {
     let patch = status_patch(current, desired, leave)?;
-    Some(Write::Status(key.clone(), object.meta().resource_version.clone(), patch))
+    Some(Write::Status(
+        key.clone(),
+        object.meta().resource_version.clone(),
+        patch,
+    ))
 }
 
 /// What to do about one key.

@@ -73,9 +73,9 @@ impl Format {
             Self::Full => object.json().clone(),
             Self::Metadata => bytes_of(&metadata_of(&object.value())),
             Self::Table { include } => {
-                let rows = vec![table::row(kind, &object.value(), now, include)];
+                let rows = [table::row(kind, &object.value(), now, include)];
                 let version = object.version().to_string();
-                let mut table = table::table(kind, rows, &json!({"resourceVersion": version}));
+                let mut table = table::table(kind, &rows, &json!({"resourceVersion": version}));
                 if !heading {
                     table["columnDefinitions"] = Value::Null;
                 }
@@ -85,14 +85,14 @@ impl Format {
     }
 
     /// A bookmark.
-    pub(crate) fn bookmark(self, kind: &ResourceKind, object: Value) -> Bytes {
+    pub(crate) fn bookmark(self, kind: &ResourceKind, object: &Value) -> Bytes {
         match self {
-            Self::Full => bytes_of(&object),
-            Self::Metadata => bytes_of(&metadata_of(&object)),
+            Self::Full => bytes_of(object),
+            Self::Metadata => bytes_of(&metadata_of(object)),
             Self::Table { include } => {
                 let metadata = object["metadata"].clone();
-                let row = table::row(kind, &object, Timestamp::UNIX_EPOCH, include);
-                bytes_of(&table::table(kind, vec![row], &metadata))
+                let row = table::row(kind, object, Timestamp::UNIX_EPOCH, include);
+                bytes_of(&table::table(kind, &[row], &metadata))
             }
         }
     }

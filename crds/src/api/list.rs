@@ -69,13 +69,13 @@ pub(crate) fn list(
     }
     if let Format::Table { include } = options.format {
         let now = store.now();
-        let rows = page
+        let rows: Vec<Value> = page
             .objects
             .iter()
             .map(|o| table::row(kind, &o.value(), now, include))
             .collect();
         return Ok(vec![Bytes::from(
-            table::table(kind, rows, &metadata).to_string(),
+            table::table(kind, &rows, &metadata).to_string(),
         )]);
     }
     let (list_kind, version) = options.format.list_kind(kind);

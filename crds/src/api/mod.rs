@@ -4,8 +4,8 @@
 //! module is behind its `kube::Client`: [`ApiServer::client`] needs no socket,
 //! [`ApiServer::serve`] gives the same to `kubectl` over TCP.
 //!
-//! A request's way: [`http`] reads it, [`route`] finds what it asks for, [`write`] makes of it
-//! what is to be stored, [`store`] makes that durable and visible, [`watch`] tells others.
+//! A request's way: `http` reads it, `route` finds what it asks for, `call` does it, `write` makes
+//! of it what is to be stored, `store` makes that durable and visible, `watch` tells others.
 //!
 //! Laws:
 //! - A write is acknowledged only after it would survive a power cut.
@@ -15,6 +15,7 @@
 //! - A refusal is a `Status` with the code, the reason and the words of Kubernetes.
 //! - Everything is bounded: bodies, nesting, writes that wait, watches, connections, the past.
 
+mod call;
 mod discovery;
 mod error;
 mod format;
@@ -23,6 +24,7 @@ mod list;
 mod metadata;
 mod names;
 mod object;
+mod openapi;
 mod patch;
 mod registry;
 mod route;
@@ -60,7 +62,8 @@ use crate::resource::ResourceKind;
 /// Tells the wall-clock time.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Watches that may be open at a time.
+/// Watches that may be open at a time: from within the process, and as many from sockets, so that
+/// strangers cannot take the places of the controllers.
 const MAX_WATCHES: usize = 1_000;
 /// The past that is kept for each kind.
 const HISTORY: HistoryLimits = HistoryLimits {
@@ -112,11 +115,13 @@ struct Inner {
 #[derive(Debug)]
 pub struct ApiServer {
     inner: Arc<Inner>,
+    /// Room for watches from sockets.
+    socket_watches: Arc<Semaphore>,
 }
 
 /// Bounds that tests set lower.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+pub(crate) struct Limits {
     watches: usize,
     history: HistoryLimits,
 }
@@ -151,10 +156,10 @@ impl ApiServer {
             watches,
             drain: CancellationToken::new(),
         };
-        let server = Arc::new(Self {
+        Ok(Arc::new(Self {
             inner: Arc::new(inner),
-        });
-        Ok(server)
+            socket_watches: Arc::new(Semaphore::new(limits.watches)),
+        }))
     }
 
     /// A client that calls the API in the process. To be called within a tokio runtime, which
@@ -179,7 +184,7 @@ impl ApiServer {
         // Watches on this socket end with it, though those of the process go on.
         let inner = Arc::new(Inner {
             store: Arc::clone(&self.inner.store),
-            watches: Arc::clone(&self.inner.watches),
+            watches: Arc::clone(&self.socket_watches),
             drain: drain.clone(),
         });
         let closing = self.inner.drain.clone();
@@ -263,4 +268,6 @@ impl tower::Service<Request<Body>> for ApiService {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) use self::patch::merge;
+#[cfg(test)]
+pub(crate) mod tests;

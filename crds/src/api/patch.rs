@@ -1,8 +1,9 @@
 //! JSON merge patch (RFC 7396) and JSON patch (RFC 6902), with bounds.
 //!
 //! Laws: a patch either applies as a whole or leaves the target alone (the caller patches a
-//! copy), and no patch can make an object grow past [`MAX_COPIED`] bytes by copying, nor nest it
-//! past [`MAX_DEPTH`].
+//! copy); no patch can make an object grow past [`MAX_COPIED`] bytes by copying, nor nest it past
+//! [`MAX_DEPTH`] even in between, so that no recursion here runs out of stack; and the work of one
+//! patch is bounded by [`MAX_WORK`], since it is done while other writes wait.
 
 use serde_json::{Map, Value};
 
@@ -10,6 +11,8 @@ use serde_json::{Map, Value};
 pub(crate) const MAX_OPERATIONS: usize = 10_000;
 /// Bytes that the `copy` operations of one patch may add.
 pub(crate) const MAX_COPIED: usize = 3 * 1024 * 1024;
+/// What one patch may move: bytes of moved values, and elements of arrays that make room.
+pub(crate) const MAX_WORK: usize = 64 * 1024 * 1024;
 /// How deep an object may nest. Below the limit of the JSON reader, so that what is stored can
 /// always be read again, also inside of a list.
 pub(crate) const MAX_DEPTH: usize = 100;
@@ -60,22 +63,43 @@ pub(crate) fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError>
             operations.len()
         )));
     }
-    let mut copied = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        step(target, operation, &mut copied)?;
+        step(target, operation, &mut spent)?;
     }
     Ok(())
 }
 
-fn step(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
+/// What a patch has cost so far.
+#[derive(Debug, Default)]
+struct Spent {
+    copied: usize,
+    work: usize,
+}
+
+impl Spent {
+    fn work(&mut self, units: usize) -> Result<(), PatchError> {
+        self.work += units;
+        if self.work > MAX_WORK {
+            return Err(PatchError::TooMuch(format!(
+                "the patch moves more than {MAX_WORK} bytes of the object; split it"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn step(target: &mut Value, operation: &Value, spent: &mut Spent) -> Result<(), PatchError> {
     let op = text(operation, "op")?;
     let path = text(operation, "path")?;
     match op {
-        "add" => add(target, path, value_of(operation)?.clone()),
-        "remove" => remove(target, path).map(drop),
+        "add" => add(target, path, value_of(operation)?.clone(), spent),
+        "remove" => remove(target, path, spent).map(drop),
         "replace" => {
-            let slot = find_mut(target, path)?;
-            *slot = value_of(operation)?.clone();
+            let value = value_of(operation)?;
+            let parts = pointer(path)?;
+            fits(&parts, value)?;
+            *descend(target, &parts, path)? = value.clone();
             Ok(())
         }
         "test" => {
@@ -95,19 +119,21 @@ fn step(target: &mut Value, operation: &Value, copied: &mut usize) -> Result<(),
                     "unable to move {from} into its own child {path}"
                 )));
             }
-            let value = remove(target, from)?;
-            add(target, path, value)
+            let value = remove(target, from, spent)?;
+            spent.work(size(&value))?;
+            add(target, path, value, spent)
         }
         "copy" => {
             let value = find(target, text(operation, "from")?)?.clone();
-            *copied += size(&value);
-            if *copied > MAX_COPIED {
+            spent.copied += size(&value);
+            if spent.copied > MAX_COPIED {
                 return Err(PatchError::TooMuch(format!(
                     "Unable to complete the copy, the accumulated size increase of copy is \
-                     {copied}, exceeding the limit {MAX_COPIED}"
+                     {}, exceeding the limit {MAX_COPIED}",
+                    spent.copied
                 )));
             }
-            add(target, path, value)
+            add(target, path, value, spent)
         }
         other => Err(PatchError::Malformed(format!(
             "unknown operation {other:?} in a JSON patch"
@@ -201,12 +227,19 @@ fn descend<'a>(
     Ok(at)
 }
 
-fn find_mut<'a>(target: &'a mut Value, path: &str) -> Result<&'a mut Value, PatchError> {
-    descend(target, &pointer(path)?, path)
+/// Whether a value at this place stays within the bound of nesting.
+fn fits(parts: &[String], value: &Value) -> Result<(), PatchError> {
+    match MAX_DEPTH.checked_sub(parts.len()) {
+        Some(left) if !deeper_than(value, left) => Ok(()),
+        _ => Err(PatchError::Inapplicable(format!(
+            "the patched object would nest deeper than {MAX_DEPTH} levels"
+        ))),
+    }
 }
 
-fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
+fn add(target: &mut Value, path: &str, value: Value, spent: &mut Spent) -> Result<(), PatchError> {
     let parts = pointer(path)?;
+    fits(&parts, &value)?;
     let Some((last, parents)) = parts.split_last() else {
         *target = value;
         return Ok(());
@@ -221,6 +254,7 @@ fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
             if at > items.len() {
                 return Err(missing(path));
             }
+            spent.work(items.len() - at)?;
             items.insert(at, value);
         }
         _ => return Err(missing(path)),
@@ -228,7 +262,7 @@ fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
     Ok(())
 }
 
-fn remove(target: &mut Value, path: &str) -> Result<Value, PatchError> {
+fn remove(target: &mut Value, path: &str, spent: &mut Spent) -> Result<Value, PatchError> {
     let parts = pointer(path)?;
     let Some((last, parents)) = parts.split_last() else {
         return Ok(target.take());
@@ -237,11 +271,11 @@ fn remove(target: &mut Value, path: &str) -> Result<Value, PatchError> {
         Value::Object(map) => map.remove(last).ok_or_else(|| missing(path)),
         Value::Array(items) => {
             let at = index(last, path)?;
-            if at < items.len() {
-                Ok(items.remove(at))
-            } else {
-                Err(missing(path))
+            if at >= items.len() {
+                return Err(missing(path));
             }
+            spent.work(items.len() - at)?;
+            Ok(items.remove(at))
         }
         _ => Err(missing(path)),
     }
@@ -273,4 +307,5 @@ pub(crate) fn deeper_than(value: &Value, limit: usize) -> bool {
 
 #[cfg(test)]
 #[path = "tests/patch.rs"]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -13,6 +13,10 @@ pub(crate) enum Route {
     Version,
     /// `/livez`, `/readyz`, `/healthz`.
     Health,
+    /// `/openapi/v3`.
+    OpenApi,
+    /// `/openapi/v3/<group path>`.
+    OpenApiOf(String),
     /// `/api`.
     CoreVersions,
     /// `/apis`.
@@ -61,6 +65,8 @@ pub(crate) fn route(registry: &Registry, path: &str) -> Result<Route, ApiError> 
     match parts.as_slice() {
         ["version"] => Ok(Route::Version),
         ["livez" | "readyz" | "healthz"] => Ok(Route::Health),
+        ["openapi", "v3"] => Ok(Route::OpenApi),
+        ["openapi", "v3", rest @ ..] => Ok(Route::OpenApiOf(rest.join("/"))),
         ["api"] => Ok(Route::CoreVersions),
         ["apis"] => Ok(Route::Groups),
         ["api", version] => Ok(resources("", version)),
@@ -211,4 +217,5 @@ impl Query {
 
 #[cfg(test)]
 #[path = "tests/route.rs"]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -212,4 +212,5 @@ fn unparsable(why: &str) -> ApiError {
 
 #[cfg(test)]
 #[path = "tests/selector.rs"]
+#[allow(clippy::unwrap_used)]
 mod tests;

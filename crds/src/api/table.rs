@@ -7,7 +7,7 @@ use super::format::{Include, metadata_of};
 use crate::resource::{Column, ResourceKind};
 
 /// A `Table` of rows.
-pub(crate) fn table(kind: &ResourceKind, rows: Vec<Value>, metadata: &Value) -> Value {
+pub(crate) fn table(kind: &ResourceKind, rows: &[Value], metadata: &Value) -> Value {
     let mut columns = vec![json!({
         "name": "Name", "type": "string", "format": "name", "priority": 0,
         "description": "The name of the object, unique in its namespace.",
@@ -154,4 +154,5 @@ fn field(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 #[path = "tests/table.rs"]
+#[allow(clippy::unwrap_used)]
 mod tests;

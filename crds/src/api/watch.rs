@@ -278,7 +278,11 @@ impl Watcher {
         if end_of_initial {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        put_line(out, "BOOKMARK", &self.options.format.bookmark(kind, object));
+        put_line(
+            out,
+            "BOOKMARK",
+            &self.options.format.bookmark(kind, &object),
+        );
     }
 
     fn expired(&self, floor: u64, current: u64) -> Bytes {

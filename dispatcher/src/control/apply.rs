@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use heddle_broker::control::OpenLogs;
-use heddle_crds::queue::Key;
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
 use heddle_crds::world::World;
-use heddle_crds::writer::Write;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::RwLock;
@@ -29,8 +29,17 @@ impl Control {
     /// addresses may have.
     #[must_use]
     pub fn new(dispatcher: Arc<Dispatcher>, logs: OpenLogs, handlers: BTreeSet<String>) -> Self {
-        let facts = Facts { handlers, running: BTreeSet::new(), logs };
-        Self { dispatcher, facts, applied: HashMap::new(), settled: BTreeSet::new() }
+        let facts = Facts {
+            handlers,
+            running: BTreeSet::new(),
+            logs,
+        };
+        Self {
+            dispatcher,
+            facts,
+            applied: HashMap::new(),
+            settled: BTreeSet::new(),
+        }
     }
 
     /// Forgets the positions of consumers whose resources went while the process was down. To be
@@ -52,7 +61,10 @@ impl Control {
         });
         for (name, log) in open {
             if self.settled.insert(name.clone()) {
-                self.dispatcher.settled(&Source { name: name.into(), log });
+                self.dispatcher.settled(&Source {
+                    name: name.into(),
+                    log,
+                });
             }
         }
     }
@@ -82,12 +94,15 @@ impl Control {
         for step in steps {
             match step {
                 Step::Consume(wanted) if self.applied.get(&wanted.id) != Some(wanted) => {
-                    let Some(config) = self.resolve(wanted) else { continue };
+                    let Some(config) = self.resolve(wanted) else {
+                        continue;
+                    };
                     if let Err(error) = self.dispatcher.apply(config).await {
                         tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
                         continue;
                     }
-                    self.applied.insert(wanted.id.clone(), Wanted::clone(wanted));
+                    self.applied
+                        .insert(wanted.id.clone(), Wanted::clone(wanted));
                     news |= self.facts.running.insert(wanted.id.clone());
                 }
                 Step::Stop(id) => {
@@ -112,7 +127,10 @@ impl Control {
         Some(ConsumerConfig {
             id: wanted.id.clone(),
             uid: Arc::clone(&wanted.uid),
-            source: Source { name: wanted.source.name.as_str().into(), log: open(&wanted.source)? },
+            source: Source {
+                name: wanted.source.name.as_str().into(),
+                log: open(&wanted.source)?,
+            },
             filter: wanted.filter.clone(),
             subscriber: wanted.subscriber.clone(),
             reply,
@@ -127,9 +145,14 @@ impl Control {
 }
 
 fn consumers(world: &World) -> HashSet<ConsumerId> {
-    let triggers = world.triggers.iter().map(|trigger| id_of("trigger", &**trigger));
-    let subscriptions =
-        world.subscriptions.iter().map(|subscription| id_of("subscription", &**subscription));
+    let triggers = world
+        .triggers
+        .iter()
+        .map(|trigger| id_of("trigger", &**trigger));
+    let subscriptions = world
+        .subscriptions
+        .iter()
+        .map(|subscription| id_of("subscription", &**subscription));
     triggers.chain(subscriptions).collect()
 }
 

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use heddle_broker::control::{OpenLogs, StoreKind};
 use heddle_broker::filter::Filter;
-use heddle_crds::queue::Key;
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
 use heddle_crds::world::World;
-use heddle_crds::writer::Write;
 use jiff::Timestamp;
 
 pub use apply::Control;

@@ -6,10 +6,10 @@
 use heddle_broker::control::{StoreKind, in_memory_channel};
 use heddle_broker::filter::Filter;
 use heddle_crds::duck::{SubscriberSpec, SubscriberStatus};
+use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
 use heddle_crds::messaging::{InMemoryChannel, Subscription};
-use heddle_crds::queue::Key;
 use heddle_crds::world::{Resolved, World};
-use heddle_crds::writer::Write;
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -51,12 +51,20 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key) -> Vec<Step> {
     statuses.sort_by(|a, b| a.uid.cmp(&b.uid));
     if channel.spec.subscribers != entries {
         let patch = json!({ "subscribers": entries });
-        steps.push(Step::Write(Write::Spec(key.clone(), channel.resource_version(), patch)));
+        steps.push(Step::Write(Write::Spec(
+            key.clone(),
+            channel.resource_version(),
+            patch,
+        )));
     }
     let current = channel.status.as_ref().map(|status| &status.subscribers);
     if current.map_or(!statuses.is_empty(), |current| *current != statuses) {
         let patch = json!({ "subscribers": statuses });
-        steps.push(Step::Write(Write::Status(key.clone(), channel.resource_version(), patch)));
+        steps.push(Step::Write(Write::Status(
+            key.clone(),
+            channel.resource_version(),
+            patch,
+        )));
     }
     steps
 }

@@ -7,9 +7,9 @@
 use heddle_broker::control::status_write;
 use heddle_crds::conditions;
 use heddle_crds::duck::SubscriberSpec;
+use heddle_crds::kube::queue::Key;
 use heddle_crds::messaging::subscription as types;
 use heddle_crds::messaging::{InMemoryChannel, PhysicalSubscription, Subscription};
-use heddle_crds::queue::Key;
 use heddle_crds::world::{Resolved, Unresolved, World};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -213,7 +213,13 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         "",
     );
     status.conditions = conditions;
-    let write = status_write(key, &**subscription, subscription.status.as_ref(), &status, &[]);
+    let write = status_write(
+        key,
+        &**subscription,
+        subscription.status.as_ref(),
+        &status,
+        &[],
+    );
     write.map(Step::Write).into_iter().collect()
 }
 

@@ -60,7 +60,7 @@ fn run(subscriber: &[u16], sink: Option<&[u16]>, retry: u32) -> (usize, usize, E
     let mut action = delivery.resume(sink.is_some());
     loop {
         let answer = |codes: &[u16], n: usize| {
-            let code = *codes.get(n).or(codes.last()).unwrap();
+            let code = *codes.get(n).or_else(|| codes.last()).unwrap();
             if code < 300 {
                 Outcome::Taken
             } else {
@@ -93,7 +93,8 @@ fn run(subscriber: &[u16], sink: Option<&[u16]>, retry: u32) -> (usize, usize, E
 
 #[test]
 fn the_delivery_matrix() {
-    let cases: &[(&[u16], Option<&[u16]>, u32, (usize, usize, End))] = &[
+    type Case<'a> = (&'a [u16], Option<&'a [u16]>, u32, (usize, usize, End));
+    let cases: &[Case<'_>] = &[
         (&[202], None, 3, (1, 0, End::Delivered)),
         (&[500, 500, 200], None, 3, (3, 0, End::Delivered)),
         (&[500], Some(&[200]), 3, (4, 1, End::DeadLettered)),

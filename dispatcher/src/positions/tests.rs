@@ -1,1 +1,245 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use heddle_broker::clock::ManualClock;
+use heddle_broker::log::memory::{MemoryOptions, MemoryStore};
+use heddle_broker::log::{LogStore, Retention};
+use proptest::prelude::*;
+
+use super::*;
+use crate::cursor::Cursor;
+use crate::delivery::{Delivery, Stage};
+
+fn id(name: &str) -> ConsumerId {
+    ConsumerId {
+        kind: "trigger",
+        namespace: "ns".into(),
+        name: name.into(),
+    }
+}
+
+fn start() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+fn open(db: &sled::Db) -> Arc<Positions> {
+    Positions::open(db.clone(), ManualClock::new(start())).unwrap()
+}
+
+fn state(next: Offset) -> State {
+    State::new("uid".into(), "log".into(), Cursor::at(next), None)
+}
+
+fn database() -> (tempfile::TempDir, sled::Db) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = sled::open(dir.path()).unwrap();
+    (dir, db)
+}
+
+fn waiting(attempts: u32) -> Delivery {
+    Delivery {
+        stage: Stage::Subscriber,
+        attempts,
+        due: Some(start()),
+        failure: None,
+    }
+}
+
+#[test]
+fn what_was_written_is_found_again() {
+    let (_dir, db) = database();
+    let positions = open(&db);
+    let position = positions.create(&id("a"), state(10));
+    position.update(|state| {
+        for offset in 10..20 {
+            state.cursor.begin(offset);
+        }
+        state.retry(12, waiting(2));
+        state.retry(15, waiting(3));
+        state.complete(15);
+        state.complete(11);
+    });
+    positions.write().unwrap();
+    position.update(|state| {
+        state.retry(13, waiting(4));
+        state.complete(12);
+    });
+    positions.write().unwrap();
+    position.update(|state| state.complete(13));
+
+    let again = open(&db);
+    let found = again.find(&id("a")).unwrap();
+    found.look(|state| {
+        assert_eq!((&*state.uid, &*state.log), ("uid", "log"));
+        let open: Vec<Offset> = state.cursor.open().collect();
+        assert_eq!(open, [10, 13, 14, 16, 17, 18, 19]);
+        assert_eq!(state.delivery(13), waiting(4));
+        assert_eq!(state.delivery(12), Delivery::default(), "it was done");
+        assert_eq!(state.retries.len(), 1);
+    });
+    assert!(again.find(&id("b")).is_none());
+}
+
+#[test]
+fn a_new_position_inherits_nothing() {
+    let (_dir, db) = database();
+    let positions = open(&db);
+    let old = positions.create(&id("a"), state(0));
+    old.update(|state| {
+        state.cursor.begin(0);
+        state.retry(0, waiting(2));
+    });
+    positions.create(&id("ab"), state(7));
+    positions.write().unwrap();
+    positions.create(&id("a"), state(5));
+    positions.write().unwrap();
+    let retries = || positions.tree.scan_prefix(RETRY).count();
+    assert_eq!(retries(), 0);
+    let again = open(&db);
+    let next = |name| {
+        again
+            .find(&id(name))
+            .unwrap()
+            .look(|state| state.cursor.next())
+    };
+    assert_eq!((next("a"), next("ab")), (5, 7));
+    again.forget(&id("a"));
+    again.write().unwrap();
+    let last = open(&db);
+    assert!(last.find(&id("a")).is_none() && last.find(&id("ab")).is_some());
+}
+
+#[test]
+fn a_damaged_record_means_the_oldest_event() {
+    let (_dir, db) = database();
+    let positions = open(&db);
+    positions.create(&id("a"), state(100));
+    positions.write().unwrap();
+    positions
+        .tree
+        .insert("position/trigger/ns/a", b"{".to_vec())
+        .unwrap();
+    let again = open(&db);
+    let found = again.find(&id("a")).unwrap();
+    assert!(found.look(|state| state.damaged && state.cursor.next() == 0));
+}
+
+#[test]
+fn a_log_is_released_to_the_lowest_durable_floor() {
+    let (_dir, db) = database();
+    let positions = open(&db);
+    let store = MemoryStore::new(MemoryOptions::default());
+    let retention = Retention {
+        max_bytes: Some(0),
+        max_age: None,
+        protect: true,
+    };
+    let log = store.open("log", retention).unwrap();
+    let name: Arc<str> = "log".into();
+    positions.serve(&name, &log);
+    let event = heddle_broker::event::EventBuilder::new("1", "/", "t")
+        .build()
+        .unwrap();
+    for _ in 0..20 {
+        drop(log.append(vec![event.clone()]).unwrap());
+    }
+    let first = || {
+        // Retention runs when something is appended or released.
+        log.stats().first
+    };
+    let a = positions.create(&id("a"), state(0));
+    let b = positions.create(&id("b"), state(0));
+    positions.write().unwrap();
+    a.update(|state| state.cursor.pass(10));
+    b.update(|state| state.cursor.pass(5));
+    assert_eq!(first(), 0, "nothing is durable yet");
+    positions.write().unwrap();
+    assert_eq!(first(), 5);
+    positions.settled(&name, &log);
+    assert_eq!(first(), 5, "there are consumers");
+    positions.forget(&id("b"));
+    positions.write().unwrap();
+    assert_eq!(first(), 10);
+    positions.forget(&id("a"));
+    positions.write().unwrap();
+    assert_eq!(first(), 20, "nobody needs anything");
+}
+
+#[test]
+fn grace_begins_when_the_resource_goes() {
+    let (_dir, db) = database();
+    let clock = ManualClock::new(start());
+    let positions = Positions::open(db.clone(), clock.clone()).unwrap();
+    let keep = Some(Duration::from_secs(60));
+    let kept = State::new("uid".into(), "log".into(), Cursor::at(3), keep);
+    positions.create(&id("a"), kept);
+    positions.create(&id("b"), state(4));
+    positions.retain(&HashSet::from([id("c")]));
+    positions.write().unwrap();
+    let positions = Positions::open(db, clock.clone()).unwrap();
+    assert!(positions.find(&id("b")).is_none(), "there was no grace");
+    clock.set(start() + Duration::from_secs(59));
+    assert!(positions.find(&id("a")).is_some());
+    // Being missing again does not start the grace anew.
+    positions.retain(&HashSet::new());
+    clock.set(start() + Duration::from_secs(61));
+    assert!(positions.find(&id("a")).is_none());
+    positions.write().unwrap();
+    assert_eq!(positions.tree.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_told_when_it_is_durable() {
+    let (_dir, db) = database();
+    let positions = open(&db);
+    let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
+    tracker.spawn(Arc::clone(&positions).run(tracker.clone(), end.clone()));
+    let waiters = (0..50).map(|n| {
+        positions.create(&id(&format!("c{n}")), state(n));
+        positions.settle()
+    });
+    futures::future::join_all(waiters).await;
+    assert_eq!(positions.tree.scan_prefix(POSITION).count(), 50);
+    let position = positions.find(&id("c1")).unwrap();
+    position.update(|state| state.cursor.pass(1_000));
+    end.cancel();
+    tracker.close();
+    tracker.wait().await;
+    let next = open(&db)
+        .find(&id("c1"))
+        .unwrap()
+        .look(|state| state.cursor.next());
+    assert_eq!(next, 1_000, "the last change is written at the end");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn any_history_is_found_again(
+        steps in prop::collection::vec((0..3u8, 0..40u64, any::<bool>()), 1..60),
+    ) {
+        let (_dir, db) = database();
+        let positions = open(&db);
+        let position = positions.create(&id("a"), state(0));
+        for (what, offset, write) in steps {
+            position.update(|state| match what {
+                0 => {
+                    state.cursor.begin(offset);
+                }
+                1 if state.cursor.is_open(offset) => {
+                    let attempts = state.delivery(offset).attempts + 1;
+                    state.retry(offset, waiting(attempts));
+                }
+                _ => state.complete(offset),
+            });
+            if write {
+                positions.write().unwrap();
+            }
+        }
+        positions.write().unwrap();
+        let again = open(&db).find(&id("a")).unwrap();
+        let here = position.look(|state| (state.cursor.clone(), state.retries.clone()));
+        let there = again.look(|state| (state.cursor.clone(), state.retries.clone()));
+        prop_assert_eq!(here, there);
+        prop_assert_eq!(positions.tree.scan_prefix(RETRY).count(), position.look(|s| s.retries.len()));
+    }
+}

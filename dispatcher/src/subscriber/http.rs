@@ -31,6 +31,8 @@ use crate::wire;
 pub const REPLY_LIMIT: usize = 1 << 20;
 /// How much of an answer without a reply is read, so that its connection can be used again.
 const DRAIN_LIMIT: usize = 16 << 10;
+/// How long to wait for the body of such an answer.
+const DRAIN: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept: less than common servers keep theirs.
 const IDLE: Duration = Duration::from_secs(30);
 /// The longest time to wait for a connection, within the attempt's own time-out.
@@ -178,16 +180,35 @@ fn trace_context(delivery: &Delivery, headers: &mut HeaderMap) {
     }
 }
 
-/// Reads as much of an answer as is of use.
+/// Reads as much of an answer as is of use. Where no reply is wanted the status has said all that
+/// matters, and a body that does not come is not waited for.
 async fn read(answer: Response<Incoming>, wants_reply: bool) -> Answer {
-    let (head, mut incoming) = answer.into_parts();
+    let (head, incoming) = answer.into_parts();
     let reply = wants_reply && head.status.is_success() && head.status != 202;
-    let limit = if reply { REPLY_LIMIT } else { DRAIN_LIMIT };
     let mut body = BytesMut::new();
-    let completeness = loop {
+    let completeness = if reply {
+        match read_body(incoming, REPLY_LIMIT, &mut body).await {
+            Completeness::Start => Completeness::TooLong(REPLY_LIMIT),
+            completeness => completeness,
+        }
+    } else {
+        tokio::time::timeout(DRAIN, read_body(incoming, DRAIN_LIMIT, &mut body))
+            .await
+            .unwrap_or(Completeness::Start)
+    };
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body: body.freeze(),
+        completeness,
+    }
+}
+
+async fn read_body(mut incoming: Incoming, limit: usize, body: &mut BytesMut) -> Completeness {
+    loop {
         match incoming.frame().await {
-            None => break Completeness::Whole,
-            Some(Err(error)) => break Completeness::Broken(causes(&error)),
+            None => return Completeness::Whole,
+            Some(Err(error)) => return Completeness::Broken(causes(&error)),
             Some(Ok(frame)) => {
                 let Ok(data) = frame.into_data() else {
                     continue;
@@ -195,21 +216,11 @@ async fn read(answer: Response<Incoming>, wants_reply: bool) -> Answer {
                 let room = limit - body.len();
                 if data.len() > room {
                     body.extend_from_slice(&data[..room]);
-                    break if reply {
-                        Completeness::TooLong(limit)
-                    } else {
-                        Completeness::Start
-                    };
+                    return Completeness::Start;
                 }
                 body.extend_from_slice(&data);
             }
         }
-    };
-    Answer {
-        status: head.status,
-        headers: head.headers,
-        body: body.freeze(),
-        completeness,
     }
 }
 

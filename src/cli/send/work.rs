@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::latency::Latencies;
 use super::{Mode, compose, message};
 use crate::cli::Context;
-use crate::cli::http::{reason, root_cause};
+use crate::cli::http::{reason, refusal, root_cause};
 use crate::cli::show_event::Shown;
 
 /// How often one event is sent when the broker asks to wait.
@@ -277,15 +277,8 @@ impl Worker {
             let response = match answer {
                 Ok(response) => response,
                 Err(error) => {
-                    let cause = root_cause(&error);
-                    let url = &self.plan.url;
-                    let outcome = if error.is_connect() {
-                        Outcome::Unreachable(format!("cannot reach {url}: {cause}"))
-                    } else {
-                        Outcome::Refused(format!("no answer from {url}: {cause}"))
-                    };
                     return Sent {
-                        outcome,
+                        outcome: self.no_answer(&error),
                         latency,
                         delayed,
                     };
@@ -305,10 +298,10 @@ impl Worker {
             }
             let outcome = if status.is_success() {
                 // Reading the answer to its end lets the connection be used again.
-                let _ = response.bytes().await;
+                refusal(response).await;
                 Outcome::Accepted
             } else {
-                let text = response.text().await.unwrap_or_default();
+                let text = refusal(response).await;
                 Outcome::Refused(format!("{status}: {}", reason(&text)))
             };
             return Sent {
@@ -321,6 +314,16 @@ impl Worker {
             outcome: Outcome::Refused(format!("still asked to wait after {ATTEMPTS_MAX} attempts")),
             latency: Duration::ZERO,
             delayed,
+        }
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> Outcome {
+        let cause = root_cause(error);
+        let url = &self.plan.url;
+        if error.is_connect() {
+            Outcome::Unreachable(format!("cannot reach {url}: {cause}"))
+        } else {
+            Outcome::Refused(format!("no answer from {url}: {cause}"))
         }
     }
 

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, parse};
+use crate::cli::{Cli, code_of, try_parse};
 
 #[test]
 fn the_definitions_are_consistent() {
@@ -39,10 +39,14 @@ fn wrong_usage_is_not_taken() {
         &["heddle", "listen", "--delay", "-5s"],
         &["heddle", "events", "--from", "yesterday"],
         &["heddle", "up", "--listen", "8080"],
+        &["heddle", "--api", "http://127.0.0.1:9", "up"],
         &["heddle", "up", "--max-event-bytes", "1"],
     ] {
-        let code = parse(line).expect_err("this is wrong usage");
-        let usage = std::process::ExitCode::from(64);
-        assert_eq!(format!("{code:?}"), format!("{usage:?}"), "{line:?}");
+        let error = try_parse(line).expect_err("this is wrong usage");
+        assert_eq!(code_of(&error), 64, "{line:?}");
+    }
+    for line in [["heddle", "--help"], ["heddle", "--version"]] {
+        let error = try_parse(line).expect_err("this ends at once");
+        assert_eq!(code_of(&error), 0, "{line:?}");
     }
 }

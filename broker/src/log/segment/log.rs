@@ -138,7 +138,7 @@ impl Log for SegmentLog {
         self.check_open(&self.stream.state.lock())?;
         // Times are kept in microseconds: a time between two of them is the later one.
         let mut at = micros(time);
-        if super::writer::accepted_time(at) < time {
+        if super::encode::accepted_time(at) < time {
             at += 1;
         }
         self.blocking(move |shared, stream| reader::offset_at(shared, stream, at))

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::encode::table_len;
 use super::format::{HEAD, frame_len};
 use super::fs::{self, is_full};
 use super::index::{Place, Places, Run};
@@ -254,7 +255,9 @@ fn reclaim(shared: &Shared, leaving: &mut Vec<Arc<Segment>>) -> io::Result<()> {
         leaving.extend(dead);
     }
     free(shared, leaving)?;
-    forget_removed(shared);
+    if leaving.is_empty() {
+        forget_removed(shared);
+    }
     Ok(())
 }
 
@@ -399,13 +402,19 @@ fn forget_removed(shared: &Shared) {
     };
     let mut streams = shared.streams.write();
     let before = streams.by_id.len();
+    let mut encoded = 0;
     streams.by_id.retain(|_, stream| {
-        stream
+        let keep = stream
             .state
             .lock()
             .removed_in
-            .is_none_or(|segment| segment >= oldest)
+            .is_none_or(|segment| segment >= oldest);
+        if !keep {
+            encoded += table_len(&stream.name);
+        }
+        keep
     });
+    streams.encoded = streams.encoded.saturating_sub(encoded);
     if streams.by_id.len() < before {
         drop(streams);
         shared.chore(|chores| chores.manifest = true);

@@ -125,6 +125,7 @@
 //! prepared, before events are written to it: appends are refused, and taken again when there is
 //! room. A zeroed-out device block at the very end of the log cannot be told from its end.
 
+mod encode;
 mod format;
 pub mod fs;
 mod group;
@@ -141,8 +142,11 @@ mod sidecar;
 mod store;
 mod stream;
 mod table;
+mod tail;
 mod writer;
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::encode::accepted_time;
 use super::format::{self, HEAD, Kind, frame_len};
 use super::fs::{self, SegmentFile};
 use super::index::{Place, Places, Run};
@@ -20,7 +21,6 @@ use super::maintain::reindex;
 use super::shared::{Segment, Shared, count};
 use super::sidecar;
 use super::stream::Stream;
-use super::writer::accepted_time;
 use crate::event::Event;
 use crate::log::{Gap, GapReason, Offset, ReadBatch, ReadError, ReadLimit, Record};
 

@@ -8,7 +8,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::format::{FIRST_OF_UNIT, HEAD, Kind, MOVED, SEGMENT_HEADER, SegmentHeader, frame_len};
+use super::encode::table_len;
+use super::format::{FIRST_OF_UNIT, Kind, MOVED, SEGMENT_HEADER, SegmentHeader, frame_len};
 use super::fs::{self, FileSystem, SegmentFile};
 use super::index::{Indexed, Place, Run, RunLimit, RunList};
 use super::scan::{Frame, Scan, scan};
@@ -214,6 +215,16 @@ impl Found {
                 let room = capacity.saturating_sub(scan.end);
                 self.unsure = self.unsure.max(room / SHORTEST + 1);
             }
+            // The head of a frame that is damaged does not say whose it was: any log may have
+            // had its last events there.
+            let explained = |range: &Range<u64>| {
+                let lost = scan.lost.iter().filter(|(at, _)| range.contains(at));
+                let lens = lost.map(|(_, head)| frame_len(head.len as usize) as u64);
+                lens.sum::<u64>() == range.end - range.start
+            };
+            for range in scan.damaged.iter().filter(|range| !explained(range)) {
+                self.unsure += (range.end - range.start) / SHORTEST + 1;
+            }
             self.drop_incomplete(number, &mut scan);
         }
         for range in &scan.damaged {
@@ -221,7 +232,7 @@ impl Found {
         }
         self.damaged
             .extend(scan.damaged.iter().map(|range| (number, range.clone())));
-        for head in &scan.lost {
+        for (_, head) in &scan.lost {
             self.lost
                 .entry(head.stream)
                 .or_default()
@@ -303,7 +314,7 @@ impl Found {
                 let end = frame.at + frame_len(frame.head.len as usize) as u64;
                 self.erase.push((number, frame.at..end));
                 scan.damaged.push(frame.at..end);
-                scan.lost.push(frame.head);
+                scan.lost.push((frame.at, frame.head));
             }
         }
         scan.frames = kept;
@@ -377,7 +388,7 @@ fn streams(mut found: Found) -> Streams {
         let name = entry.name.clone();
         let is_removed = entry.removed_in.is_some();
         let stream = Arc::new(Stream::new(id, entry, runs, damaged, true));
-        streams.encoded += 2 * (HEAD + 17 + name.len());
+        streams.encoded += table_len(&name);
         if !is_removed {
             streams.by_name.insert(name, Arc::clone(&stream));
         }

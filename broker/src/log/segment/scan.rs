@@ -31,8 +31,9 @@ pub(crate) struct Scan {
     pub(crate) frames: Vec<Frame>,
     /// Where bytes between frames could not be read as frames.
     pub(crate) damaged: Vec<Range<u64>>,
-    /// Heads of events in damaged ranges whose payload did not match: what was lost is known.
-    pub(crate) lost: Vec<Head>,
+    /// Heads of events in damaged ranges whose payload did not match, with their positions: what
+    /// was lost there is known.
+    pub(crate) lost: Vec<(u64, Head)>,
     /// Where the last frame ends.
     pub(crate) end: u64,
     /// Whether the bytes after the last frame are what the writer leaves there. When they are not,
@@ -110,7 +111,7 @@ fn step(
     window: &mut Window<'_>,
     segment: u64,
     at: u64,
-    lost: &mut Vec<Head>,
+    lost: &mut Vec<(u64, Head)>,
 ) -> io::Result<(Option<Frame>, u64)> {
     let bytes = window.get(at, HEAD)?;
     let Some(head) = format::head(bytes, segment) else {
@@ -121,7 +122,7 @@ fn step(
     let bytes = window.get(at, len)?;
     let Some(payload) = format::payload(bytes, &head) else {
         if head.kind == Kind::Event {
-            lost.push(head);
+            lost.push((at, head));
         }
         // Where its length leads to a frame or to unused space, it is believed, so that nothing
         // inside of a payload is taken for a frame. In a torn group it may lead nowhere.

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
-use super::format::{FRAMES_AT, HEAD, frame_len};
+use super::encode::table_len;
+use super::format::{FRAMES_AT, HEAD};
 use super::fs::{FileSystem, Lock, RealFileSystem};
 use super::index::RunList;
 use super::log::SegmentLog;
@@ -105,35 +106,22 @@ impl SegmentStore {
     }
 
     fn start(&self) -> io::Result<()> {
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        // A thread that ends otherwise than in order takes the store with it.
+        let spawn = |name: &str, work: fn(&Arc<Shared>)| {
+            let shared = Arc::clone(&self.shared);
             std::thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(work)
+                .spawn(move || {
+                    let guard = Essential(shared);
+                    work(&guard.0);
+                })
         };
-        let writer = Writer::new(Arc::clone(&self.shared));
-        let shared = Arc::clone(&self.shared);
-        let guarded = move || {
-            let _guard = Essential(shared);
-            writer.run();
-        };
-        *self.writer.lock() = Some(spawn("log-writer", Box::new(guarded))?);
-        let shared = Arc::clone(&self.shared);
-        let prepare = move || {
-            let report = |full| {
-                shared.refusing.store(
-                    full && shared.refusing.load(Ordering::Acquire),
-                    Ordering::Release,
-                )
-            };
-            if let Err(error) = shared.pool.run(report) {
-                shared.fail(&format!("space for events could not be prepared: {error}"));
-            }
-        };
-        let shared = Arc::clone(&self.shared);
-        let work = move || maintain::run(&shared);
+        *self.writer.lock() = Some(spawn("log-writer", |shared| {
+            Writer::new(Arc::clone(shared)).run()
+        })?);
         let mut others = self.others.lock();
-        others.push(spawn("log-prepare", Box::new(prepare))?);
-        others.push(spawn("log-maintain", Box::new(work))?);
+        others.push(spawn("log-prepare", prepare)?);
+        others.push(spawn("log-maintain", |shared| maintain::run(shared))?);
         Ok(())
     }
 
@@ -144,7 +132,9 @@ impl SegmentStore {
             let _ = writer.join();
         }
         self.shared.pool.stop();
-        self.shared.chore(|chores| chores.stop = true);
+        // The manifest tells the next start what retention removed since the last one.
+        self.shared
+            .chore(|chores| (chores.manifest, chores.stop) = (true, true));
         for thread in self.others.lock().drain(..) {
             let _ = thread.join();
         }
@@ -161,7 +151,11 @@ impl SegmentStore {
         while chores.passes < wanted && !chores.stop {
             chores.retain = true;
             self.shared.chores_changed.notify_all();
-            self.shared.chores_changed.wait(&mut chores);
+            let moment = std::time::Duration::from_millis(50);
+            self.shared.chores_changed.wait_for(&mut chores, moment);
+            if self.shared.failure().is_some() {
+                return;
+            }
         }
     }
 
@@ -200,13 +194,25 @@ impl SegmentStore {
     }
 }
 
-/// Ends the store when the writer ends otherwise than in order.
+/// The work of the thread that prepares space.
+fn prepare(shared: &Arc<Shared>) {
+    let report = |full: bool| {
+        if !full {
+            shared.refusing.store(false, Ordering::Release);
+        }
+    };
+    if let Err(error) = shared.pool.run(report) {
+        shared.fail(&format!("space for events could not be prepared: {error}"));
+    }
+}
+
+/// Fails the store when one of its threads panics.
 struct Essential(Arc<Shared>);
 
 impl Drop for Essential {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail("its writer has stopped unexpectedly");
+            self.0.fail("one of its threads has stopped unexpectedly");
         }
     }
 }
@@ -232,7 +238,7 @@ impl LogStore for SegmentStore {
                     name: name.into(),
                     reason: reason.into(),
                 };
-                let encoded = 2 * frame_len(9 + name.len());
+                let encoded = table_len(name);
                 // Each segment starts with the table: it must leave room for events.
                 let room = usize::try_from(self.shared.sizes.segment / 2).unwrap_or(usize::MAX);
                 if streams.encoded + encoded + FRAMES_AT as usize + HEAD > room {

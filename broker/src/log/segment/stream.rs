@@ -218,7 +218,11 @@ fn share_from(run: &Run, from: Offset) -> u64 {
 fn count_within(runs: &RunList, range: Range<Offset>) -> u64 {
     runs.from(range.start)
         .take_while(|run| run.first < range.end)
-        .map(|run| run.end().min(range.end) - run.first.max(range.start))
+        .map(|run| {
+            run.end()
+                .min(range.end)
+                .saturating_sub(run.first.max(range.start))
+        })
         .sum()
 }
 

@@ -5,20 +5,20 @@
 //! the group before it is durable. Nothing is visible or acknowledged before `sync_data` has
 //! returned for it; when a write or a sync fails, nothing is acknowledged ever after.
 
-use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::format::{self, FIRST_OF_UNIT, FRAMES_AT, HEAD, Head, Kind, MOVED, SegmentHeader};
+use super::encode::{encode, item_to_empty_group, need};
+use super::format::{self, FRAMES_AT, HEAD, Head, Kind, SegmentHeader};
 use super::fs::{SegmentFile, is_full};
 use super::group::{Group, Unit, put_stream};
 use super::pool::NoSpace;
-use super::queue::{Append, Item, encoded_len};
+use super::queue::{Item, encoded_len};
 use super::shared::{Segment, Shared, count, segment_name};
 use super::stream::{Stream, micros};
-use crate::log::{AppendError, Offset, Record};
+use super::tail::Tail;
+use crate::log::AppendError;
 
 /// Why a group was not written.
 #[derive(Debug)]
@@ -252,6 +252,10 @@ impl Writer {
             put_stream(&mut group.bytes, stream, number, 1);
         }
         let end = FRAMES_AT + group.bytes.len() as u64;
+        if end + need as u64 > self.shared.sizes.segment {
+            let reason = "the table of logs does not fit into a segment; make segments larger";
+            return Err(Refusal::Closed(self.shared.fail(reason)));
+        }
         let spare = self
             .shared
             .pool
@@ -393,136 +397,5 @@ fn refusal(shared: &Shared, no_space: &NoSpace) -> Refusal {
                 .failure()
                 .unwrap_or_else(|| "the store was closed".into()),
         ),
-    }
-}
-
-/// How many bytes an item takes in a segment.
-fn need(item: &Item) -> usize {
-    let stream_len = |stream: &Arc<Stream>| 2 * format::frame_len(9 + stream.name.len());
-    match item {
-        Item::Append(append) if append.events.is_empty() => 0,
-        Item::Append(append) => encoded_len(&append.events) + stream_len(&append.stream),
-        Item::Streams { streams, .. } => streams.iter().map(stream_len).sum(),
-        Item::Move { records, .. } => records
-            .iter()
-            .map(|record| format::frame_len(record.event.size()))
-            .sum(),
-    }
-}
-
-fn item_to_empty_group(item: Item) -> Group {
-    let mut group = Group::default();
-    encode(&mut group, item, 0, 0);
-    group
-}
-
-/// Adds an item to a group that goes to the given segment.
-fn encode(group: &mut Group, item: Item, segment: u64, number: u32) {
-    match item {
-        Item::Append(append) => encode_append(group, append, segment, number),
-        Item::Streams {
-            streams,
-            remove,
-            done,
-        } => {
-            for stream in &streams {
-                group.put_stream(stream, remove, segment, number);
-            }
-            group.units.push(Unit::Streams {
-                streams,
-                remove,
-                done,
-            });
-        }
-        Item::Move {
-            stream,
-            records,
-            done,
-        } => {
-            let runs = group.put_moved(&stream, &records, segment, number, MOVED | FIRST_OF_UNIT);
-            group.units.push(Unit::Moved { stream, runs, done });
-        }
-    }
-}
-
-fn encode_append(group: &mut Group, append: Append, segment: u64, number: u32) {
-    let Append {
-        stream,
-        events,
-        accepted,
-        reply,
-    } = append;
-    if !events.is_empty() && !stream.registered.load(Ordering::Acquire) {
-        group.put_stream(&stream, false, segment, number);
-    }
-    let first = group.next_of(&stream);
-    let mut left = u32::try_from(events.len()).unwrap_or(u32::MAX);
-    let mut flags = FIRST_OF_UNIT;
-    let mut records = Vec::with_capacity(events.len());
-    let at = accepted_time(accepted);
-    for event in events {
-        left -= 1;
-        let offset = group.advance(&stream);
-        let record = Record {
-            offset,
-            accepted: at,
-            event,
-        };
-        let indexed = group.put_event(&stream, &record, left, flags, segment, number);
-        records.push((indexed, record));
-        flags = 0;
-    }
-    let offsets: Range<Offset> = first..first + records.len() as u64;
-    group.units.push(Unit::Append {
-        stream,
-        offsets,
-        records,
-        reply,
-    });
-}
-
-/// The time that is read back for an event.
-pub(crate) fn accepted_time(micros: i64) -> jiff::Timestamp {
-    jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-}
-
-/// The newest records of all logs, within one bound.
-#[derive(Debug, Default)]
-struct Tail {
-    /// Which log's oldest records go next: how many, and of how many bytes.
-    order: VecDeque<(Arc<Stream>, usize, usize)>,
-    bytes: usize,
-}
-
-impl Tail {
-    fn add<'a>(
-        &mut self,
-        stream: &Arc<Stream>,
-        state: &mut super::stream::State,
-        records: impl Iterator<Item = &'a Record>,
-    ) {
-        let (mut number, mut bytes) = (0, 0);
-        for record in records {
-            number += 1;
-            // What a record costs besides its bytes, about.
-            bytes += record.event.size() + 100;
-            state.cache.push_back(record.clone());
-        }
-        if number > 0 {
-            self.bytes += bytes;
-            self.order.push_back((Arc::clone(stream), number, bytes));
-        }
-    }
-
-    fn evict(&mut self, limit: usize) {
-        while self.bytes > limit
-            && let Some((stream, number, bytes)) = self.order.pop_front()
-        {
-            self.bytes -= bytes;
-            let mut state = stream.state.lock();
-            for _ in 0..number {
-                state.cache.pop_front();
-            }
-        }
     }
 }

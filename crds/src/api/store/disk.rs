@@ -20,6 +20,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sled::{Batch, Db, Tree};
@@ -28,6 +29,8 @@ use crate::api::object::{Key, Object};
 use crate::resource::ResourceKind;
 
 const FORMAT: &[u8] = b"1";
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Why the store cannot be opened or written.
@@ -43,6 +46,16 @@ pub enum DiskError {
         what: String,
         /// What the system answered.
         source: io::Error,
+    },
+    /// Another process has the store open.
+    #[error(
+        "the object store in {} is in use by another process: stop that one, or use another data \
+         directory",
+        dir.display()
+    )]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
     },
     /// The layout is of another version of the program.
     #[error(
@@ -87,15 +100,38 @@ fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
     move |source| DiskError::Io { what, source }
 }
 
+/// Opens sled. Its lock can outlive its holder for a moment: a process that just ended, or one
+/// that is about to become another program, still has the file open. So the lock is tried for a
+/// second before the directory counts as in use.
+fn open_db(dir: &Path) -> Result<Db, DiskError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match config.open() {
+            Ok(db) => return Ok(db),
+            // sled tells this apart in its text alone.
+            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
+                if tries == LOCK_TRIES {
+                    return Err(DiskError::InUse {
+                        dir: dir.to_owned(),
+                    });
+                }
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 impl Disk {
     /// Opens the store in a directory, which is made if it is not there.
     pub(crate) fn open(dir: &Path) -> Result<Self, DiskError> {
         std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
-        let db = sled::Config::new()
-            .path(dir)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()?;
+        let db = open_db(dir)?;
         let objects = db.open_tree("objects")?;
         let meta = db.open_tree("meta")?;
         match meta.get("format")? {

@@ -240,7 +240,11 @@ impl Store {
             queue.jobs.push_back(Box::new(job));
         }
         self.arrived.notify_one();
-        answer.await.unwrap_or_else(|_| Err(ApiError::closing()))
+        answer.await.unwrap_or_else(|_| {
+            Err(self
+                .failure()
+                .map_or_else(ApiError::closing, ApiError::internal))
+        })
     }
 
     /// Refuses new writes, answers those that wait, and ends the committer. Blocks meanwhile.
@@ -261,7 +265,12 @@ impl Store {
             if jobs.is_empty() && closing {
                 return;
             }
-            self.commit_group(&mut disk, &mut garbage, jobs);
+            let group = AssertUnwindSafe(|| self.commit_group(&mut disk, &mut garbage, jobs));
+            if catch_unwind(group).is_err() {
+                // What was staged is lost or half visible: only opening again makes it whole.
+                self.fail("the committer of the object store had a defect and was stopped");
+                garbage.clear();
+            }
         }
     }
 
@@ -315,15 +324,22 @@ impl Store {
             json: (change.event.happened != Happened::Deleted)
                 .then(|| change.event.object.json().clone()),
         });
-        disk.commit(writes.collect(), last.event.version).map_err(|error| {
-            let text = format!(
-                "{error}. Whether the last writes are stored is unknown, so no more are accepted: \
-                 check the disk, then restart"
-            );
-            tracing::error!(%error, "the object store failed and accepts no more writes");
-            *self.failure.lock() = Some(text.clone());
-            ApiError::internal(text)
-        })
+        disk.commit(writes.collect(), last.event.version)
+            .map_err(|error| self.fail(&error.to_string()))
+    }
+
+    /// Refuses every write from now on.
+    fn fail(&self, why: &str) -> ApiError {
+        let text = format!(
+            "{why}. Whether the last writes are stored is unknown, so no more are accepted: check \
+             the disk, then restart"
+        );
+        tracing::error!(
+            error = why,
+            "the object store failed and accepts no more writes"
+        );
+        *self.failure.lock() = Some(text.clone());
+        ApiError::internal(text)
     }
 
     /// One object.

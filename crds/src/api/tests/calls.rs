@@ -59,6 +59,15 @@ async fn every_call(client: kube::Client) {
         .unwrap_err();
     assert!(matches!(stale, kube::Error::Api(s) if s.code == 409 && s.reason == "Conflict"));
 
+    patches_and_reads(&api).await;
+    let gone = api.delete("a", &DeleteParams::default()).await.unwrap();
+    assert!(gone.is_right());
+    assert!(api.get_opt("a").await.unwrap().is_none());
+    let found = kube::discovery::Discovery::new(client).run().await.unwrap();
+    assert!(found.groups().any(|g| g.name() == "test.heddle.dev"));
+}
+
+async fn patches_and_reads(api: &Api<DynamicObject>) {
     let patch = Patch::Merge(json!({"status": {"n": 1}, "spec": {"size": 9}}));
     let status = api
         .patch_status("a", &PatchParams::default(), &patch)
@@ -97,13 +106,7 @@ async fn every_call(client: kube::Client) {
     assert_eq!(list.items.len(), 1);
     assert!(list.metadata.resource_version.is_some());
     let metadata = api.get_metadata("a").await.unwrap();
-    assert_eq!(metadata.metadata.uid, made.metadata.uid);
-
-    let gone = api.delete("a", &DeleteParams::default()).await.unwrap();
-    assert!(gone.is_right());
-    assert!(api.get_opt("a").await.unwrap().is_none());
-    let found = kube::discovery::Discovery::new(client).run().await.unwrap();
-    assert!(found.groups().any(|g| g.name() == "test.heddle.dev"));
+    assert_eq!(metadata.metadata.uid, spec.metadata.uid);
 }
 
 #[tokio::test]

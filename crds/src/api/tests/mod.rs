@@ -6,8 +6,10 @@
 )]
 
 mod bad;
+mod bad_rows;
 mod calls;
 mod durable;
 mod model;
+mod speed;
 pub(crate) mod support;
 mod watching;

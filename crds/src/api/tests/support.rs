@@ -97,7 +97,18 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
             ),
             column("Age", "date", ".metadata.creationTimestamp"),
         ],
-        schema: json!({"type": "object"}),
+        schema: json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "size": {"type": "integer", "description": "How large it is."},
+                "fixed": {"type": "integer"},
+                "panic": {"type": "boolean"},
+                "text": {"type": "string"},
+                "list": {"type": "array", "items": {
+                    "type": "object", "properties": {"a": {"type": "integer"}},
+                }},
+            }},
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }}),
         admission: Arc::new(WidgetAdmission),
     }
 }
@@ -157,6 +168,7 @@ pub(crate) fn widgets(client: &kube::Client) -> Api<DynamicObject> {
     Api::default_namespaced_with(client.clone(), &resource("Widget", "widgets"))
 }
 
+#[allow(clippy::needless_pass_by_value)] // Reads better with `json!`.
 pub(crate) fn widget(name: &str, spec: Value) -> DynamicObject {
     DynamicObject::new(name, &resource("Widget", "widgets")).data(json!({"spec": spec}))
 }

@@ -13,7 +13,8 @@ use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::queue::Key;
+use super::diff::merge_patch;
+use super::queue::Key;
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,26 +52,8 @@ pub fn status_patch<C: Serialize, D: Serialize>(
         _ => Map::new(),
     };
     let current = fields(serde_json::to_value(current).unwrap_or_default());
-    let mut patch = fields(serde_json::to_value(desired).unwrap_or_default());
-    for name in current.keys() {
-        if !patch.contains_key(name) {
-            patch.insert(name.clone(), Value::Null);
-        }
-    }
-    patch.retain(|name, value| {
-        current.get(name) != Some(value) && !(value.is_null() && !current.contains_key(name))
-    });
-    // A merge patch merges objects; to replace one, what it had too much must be set to null.
-    for (name, value) in &mut patch {
-        if let (Value::Object(new), Some(Value::Object(old))) = (value, current.get(name)) {
-            for gone in old.keys() {
-                if !new.contains_key(gone) {
-                    new.insert(gone.clone(), Value::Null);
-                }
-            }
-        }
-    }
-    (!patch.is_empty()).then_some(Value::Object(patch))
+    let desired = fields(serde_json::to_value(desired).unwrap_or_default());
+    merge_patch(&Value::Object(current), &Value::Object(desired))
 }
 
 /// Writes objects through the API.
@@ -124,14 +107,24 @@ impl Writer {
         patch: &Value,
     ) -> Result<Written, kube::Error> {
         let patch = json!({ "metadata": { "resourceVersion": version }, "spec": patch });
-        let written =
-            self.api(key).patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let written = self
+            .api(key)
+            .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
         outcome(written)
     }
 
     /// Creates an object. One that exists already is somebody else's work, and no error.
-    async fn create(&self, kind: &'static str, object: &DynamicObject) -> Result<Written, kube::Error> {
-        let key = Key::new(kind, &object.namespace().unwrap_or_default(), &object.name_any());
+    async fn create(
+        &self,
+        kind: &'static str,
+        object: &DynamicObject,
+    ) -> Result<Written, kube::Error> {
+        let key = Key::new(
+            kind,
+            &object.namespace().unwrap_or_default(),
+            &object.name_any(),
+        );
         outcome(self.api(&key).create(&PostParams::default(), object).await)
     }
 
@@ -197,13 +190,28 @@ mod tests {
         for (current, desired, patch) in [
             (json!({"a": 1}), json!({"a": 1}), None),
             (json!({"a": 1}), json!({"a": 2}), Some(json!({"a": 2}))),
-            (json!({"a": 1, "b": 2}), json!({"a": 1}), Some(json!({"b": null}))),
-            (json!({"o": {"x": 1, "y": 2}}), json!({"o": {"x": 3}}), Some(json!({"o": {"x": 3, "y": null}}))),
+            (
+                json!({"a": 1, "b": 2}),
+                json!({"a": 1}),
+                Some(json!({"b": null})),
+            ),
+            (
+                json!({"o": {"x": 1, "y": 2}}),
+                json!({"o": {"x": 3}}),
+                Some(json!({"o": {"x": 3, "y": null}})),
+            ),
             (json!({"theirs": 1}), json!({"theirs": 2}), None),
             (json!({}), json!({"n": null}), None),
         ] {
-            assert_eq!(status_patch(Some(&current), &desired, &["theirs"]), patch, "{current} {desired}");
+            assert_eq!(
+                status_patch(Some(&current), &desired, &["theirs"]),
+                patch,
+                "{current} {desired}"
+            );
         }
-        assert_eq!(status_patch(None::<&()>, &json!({"a": 1}), &[]), Some(json!({"a": 1})));
+        assert_eq!(
+            status_patch(None::<&()>, &json!({"a": 1}), &[]),
+            Some(json!({"a": 1}))
+        );
     }
 }

@@ -1,0 +1,380 @@
+//! Calls for objects: one method for each verb.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderMap, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::format::Format;
+use super::http::{ResponseBody, answer_of, json_answer, stream_of, text};
+use super::object::{Key, Object};
+use super::openapi::FieldValidation;
+use super::registry::KindId;
+use super::route::Query;
+use super::selector::Selector;
+use super::write::{self, Deleted, Patch, Preconditions};
+use super::{Inner, list, watch};
+
+const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json";
+
+/// One call for objects.
+pub(crate) struct Call<'a> {
+    pub(crate) api: &'a Arc<Inner>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) query: &'a Query,
+    pub(crate) format: Format,
+}
+
+impl Call<'_> {
+    /// Gives one object.
+    pub(crate) fn get(&self, kind: KindId, key: &Key) -> Result<Response<ResponseBody>, ApiError> {
+        Ok(self.one(StatusCode::OK, kind, &*self.api.store.get(kind, key)?))
+    }
+
+    fn one(&self, code: StatusCode, kind: KindId, object: &Object) -> Response<ResponseBody> {
+        let store = &self.api.store;
+        json_answer(
+            code,
+            self.format
+                .one(store.registry().kind(kind), object, store.now(), true),
+        )
+    }
+
+    fn selector(&self) -> Result<Selector, ApiError> {
+        Selector::parse(
+            self.query.get("labelSelector").unwrap_or_default(),
+            self.query.get("fieldSelector").unwrap_or_default(),
+        )
+    }
+
+    /// Lists or watches a collection.
+    pub(crate) fn list_or_watch(
+        &self,
+        kind: KindId,
+        namespace: Option<String>,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let selector = self.selector()?;
+        if !self.query.flag("watch")?.unwrap_or(false) {
+            if self.query.get("sendInitialEvents").is_some() {
+                return Err(bad_options(
+                    "sendInitialEvents",
+                    "sendInitialEvents is forbidden for list",
+                ));
+            }
+            let options = list::Options {
+                kind,
+                namespace,
+                selector,
+                format: self.format,
+            };
+            let chunks = list::list(&self.api.store, &options, self.query)?;
+            return Ok(answer_of(StatusCode::OK, stream_of(stream::iter(chunks))));
+        }
+        let options = watch::Options {
+            kind,
+            namespace,
+            selector,
+            start: self.start()?,
+            bookmarks: self.query.flag("allowWatchBookmarks")?.unwrap_or(false),
+            seconds: self
+                .query
+                .number("timeoutSeconds")?
+                .filter(|seconds| *seconds > 0),
+            format: self.format,
+        };
+        let permit = Arc::clone(&self.api.watches)
+            .try_acquire_owned()
+            .map_err(|_| {
+                ApiError::too_many_requests(
+                    "too many watches are open; close some of them or try again later",
+                )
+            })?;
+        let drain = self.api.drain.child_token();
+        let events = watch::start(Arc::clone(&self.api.store), options, drain, permit);
+        Ok(answer_of(StatusCode::OK, stream_of(events)))
+    }
+
+    fn start(&self) -> Result<watch::Start, ApiError> {
+        let version = self.query.get("resourceVersion").filter(|v| *v != "0");
+        let version = version.map(list::version).transpose()?;
+        let matching = self.query.get("resourceVersionMatch");
+        let initial = self.query.flag("sendInitialEvents")?;
+        if initial.is_some() && matching != Some("NotOlderThan") {
+            return Err(bad_options(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        if initial.is_none() && matching.is_some() {
+            return Err(bad_options(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
+        }
+        match (initial, version) {
+            (Some(true), version) => {
+                let current = self.api.store.read(super::store::Memory::version);
+                if let Some(asked) = version.filter(|v| *v > current) {
+                    return Err(ApiError::version_too_large(asked, current));
+                }
+                // The end is marked with a bookmark, for those who take bookmarks.
+                let mark_end = self.query.flag("allowWatchBookmarks")?.unwrap_or(false);
+                Ok(watch::Start::Initial { mark_end })
+            }
+            (_, Some(version)) => Ok(watch::Start::After(version)),
+            (Some(false), None) => Ok(watch::Start::Now),
+            (None, None) => Ok(watch::Start::Initial { mark_end: false }),
+        }
+    }
+
+    /// Whether the write is to be kept.
+    fn keep(&self) -> Result<bool, ApiError> {
+        match self.query.get("dryRun") {
+            None => Ok(true),
+            Some("All") => Ok(false),
+            Some(other) => Err(bad_options(
+                "dryRun",
+                &format!("Unsupported value: {other:?}: supported values: \"All\""),
+            )),
+        }
+    }
+
+    fn json_body(&self, body: &[u8]) -> Result<Value, ApiError> {
+        let media = self.media();
+        if !media.is_empty() && media != "application/json" {
+            return Err(ApiError::unsupported_media_type("application/json"));
+        }
+        parse(body)
+    }
+
+    /// Checks the fields against the schema, as the client wants it.
+    fn unknown_fields(&self, kind: KindId, value: &Value) -> Result<Vec<String>, ApiError> {
+        let wanted = self.query.get("fieldValidation");
+        let validation = FieldValidation::parse(wanted).ok_or_else(|| {
+            bad_options(
+                "fieldValidation",
+                &format!(
+                    "Unsupported value: {:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"",
+                    wanted.unwrap_or_default()
+                ),
+            )
+        })?;
+        validation.check(self.api.store.registry().kind(kind), value)
+    }
+
+    /// The content type without its parameters.
+    fn media(&self) -> &str {
+        let value = text(self.headers, header::CONTENT_TYPE).unwrap_or_default();
+        value.split(';').next().unwrap_or_default().trim()
+    }
+
+    /// Creates an object.
+    pub(crate) async fn create(
+        &self,
+        kind: KindId,
+        namespace: Option<String>,
+        body: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let namespaced = self.api.store.registry().kind(kind).namespaced;
+        if namespaced && namespace.is_none() {
+            // Objects are created in a namespace; the collection of all is only for reading.
+            return Err(ApiError::method_not_allowed());
+        }
+        let value = self.json_body(&body)?;
+        let warnings = self.unknown_fields(kind, &value)?;
+        let namespace = namespace.unwrap_or_default();
+        let object = self
+            .api
+            .store
+            .write(body.len(), self.keep()?, move |t| {
+                write::create(t, kind, &namespace, value)
+            })
+            .await?;
+        Ok(warned(
+            self.one(StatusCode::CREATED, kind, &object),
+            &warnings,
+        ))
+    }
+
+    /// Replaces an object or its status.
+    pub(crate) async fn update(
+        &self,
+        kind: KindId,
+        key: Key,
+        status: bool,
+        body: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let value = self.json_body(&body)?;
+        let object = self
+            .api
+            .store
+            .write(body.len(), self.keep()?, move |t| {
+                write::update(t, kind, &key, status, value)
+            })
+            .await?;
+        Ok(self.one(StatusCode::OK, kind, &object))
+    }
+
+    /// Patches an object or its status.
+    pub(crate) async fn patch(
+        &self,
+        kind: KindId,
+        key: Key,
+        status: bool,
+        body: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let patch = match self.media() {
+            "application/merge-patch+json" => Patch::Merge(parse(&body)?),
+            "application/json-patch+json" => Patch::Json(parse(&body)?),
+            _ => return Err(ApiError::unsupported_media_type(PATCH_TYPES)),
+        };
+        // A merge patch looks like the object, so its fields can be checked as they are.
+        let warnings = match &patch {
+            Patch::Merge(value) => self.unknown_fields(kind, value)?,
+            Patch::Json(_) => Vec::new(),
+        };
+        let object = self
+            .api
+            .store
+            .write(body.len(), self.keep()?, move |t| {
+                write::patch(t, kind, &key, status, patch)
+            })
+            .await?;
+        Ok(warned(self.one(StatusCode::OK, kind, &object), &warnings))
+    }
+
+    /// Deletes an object.
+    pub(crate) async fn delete(
+        &self,
+        kind: KindId,
+        key: Key,
+        body: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let (preconditions, keep) = self.delete_options(&body)?;
+        let deleted = self
+            .api
+            .store
+            .write(body.len(), keep, move |t| {
+                write::delete(t, kind, &key, &preconditions)
+            })
+            .await?;
+        match deleted {
+            Deleted::Waiting(object) => Ok(self.one(StatusCode::OK, kind, &object)),
+            Deleted::Gone(object) => {
+                let kind = self.api.store.registry().kind(kind);
+                let status = json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                    "details": {
+                        "name": object.name(), "group": kind.group, "kind": kind.plural,
+                        "uid": object.uid(),
+                    },
+                });
+                Ok(json_answer(StatusCode::OK, status.to_string().into()))
+            }
+        }
+    }
+
+    /// Deletes what is selected of a collection.
+    pub(crate) async fn delete_all(
+        &self,
+        kind: KindId,
+        namespace: Option<String>,
+        body: Bytes,
+    ) -> Result<Response<ResponseBody>, ApiError> {
+        let (preconditions, keep) = self.delete_options(&body)?;
+        let selector = self.selector()?;
+        let deleted = self
+            .api
+            .store
+            .write(body.len(), keep, move |t| {
+                let mut deleted = Vec::new();
+                for key in t.keys(kind, namespace.as_deref()) {
+                    if t.get(kind, &key)
+                        .is_some_and(|object| selector.matches(&object))
+                    {
+                        deleted.push(write::delete(t, kind, &key, &preconditions)?);
+                    }
+                }
+                Ok(deleted)
+            })
+            .await?;
+        let items: Vec<Value> = deleted
+            .iter()
+            .map(|(Deleted::Gone(object) | Deleted::Waiting(object))| object.value())
+            .collect();
+        let (list_kind, version) = Format::Full.list_kind(self.api.store.registry().kind(kind));
+        let current = self.api.store.read(super::store::Memory::version);
+        let list = json!({
+            "kind": list_kind, "apiVersion": version, "items": items,
+            "metadata": {"resourceVersion": current.to_string()},
+        });
+        Ok(json_answer(StatusCode::OK, list.to_string().into()))
+    }
+
+    /// What a deletion demands, and whether it is to be kept.
+    fn delete_options(&self, body: &[u8]) -> Result<(Preconditions, bool), ApiError> {
+        let options = if body.is_empty() {
+            json!({})
+        } else {
+            self.json_body(body)?
+        };
+        if !options.is_object() {
+            return Err(ApiError::bad_request(
+                "the body of the request is not a DeleteOptions object",
+            ));
+        }
+        let dry = options["dryRun"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|v| v == "All"));
+        let policy = options["propagationPolicy"].as_str();
+        if let Some(policy) = policy.or_else(|| self.query.get("propagationPolicy"))
+            && policy != "Background"
+        {
+            return Err(bad_options(
+                "propagationPolicy",
+                &format!("Unsupported value: {policy:?}: supported values: \"Background\""),
+            ));
+        }
+        let text = |field: &str| options["preconditions"][field].as_str().map(str::to_owned);
+        let preconditions = Preconditions {
+            uid: text("uid"),
+            version: text("resourceVersion"),
+        };
+        Ok((preconditions, self.keep()? && !dry))
+    }
+}
+
+/// Adds warnings as `kubectl` shows them.
+fn warned(mut response: Response<ResponseBody>, warnings: &[String]) -> Response<ResponseBody> {
+    for warning in warnings {
+        let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+fn bad_options(field: &str, message: &str) -> ApiError {
+    let error = crate::resource::FieldError {
+        field: field.to_owned(),
+        message: message.to_owned(),
+        reason: if message.starts_with("Unsupported") {
+            "FieldValueNotSupported"
+        } else {
+            "FieldValueForbidden"
+        },
+    };
+    ApiError::invalid_of("Options.meta.k8s.io", "", &[error])
+}
+
+fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::bad_request(format!(
+            "the body of the request is not valid JSON: {error}"
+        ))
+    })
+}

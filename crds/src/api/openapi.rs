@@ -1,0 +1,201 @@
+//! OpenAPI: what `kubectl explain` shows, and how `kubectl apply` learns that fields are checked.
+//!
+//! The checks themselves are here too: a field that the schema of a kind does not know is
+//! refused or warned of, as the client's `fieldValidation` says.
+
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+use super::registry::Registry;
+use crate::resource::ResourceKind;
+
+/// Unknown fields that are named in one answer.
+const MAX_NAMED: usize = 20;
+/// Fields that every object has beside those of its schema.
+const ENVELOPE: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+fn group_path(kind: &ResourceKind) -> String {
+    if kind.group.is_empty() {
+        format!("api/{}", kind.version)
+    } else {
+        format!("apis/{}/{}", kind.group, kind.version)
+    }
+}
+
+/// `/openapi/v3`: which documents there are.
+pub(crate) fn index(registry: &Registry) -> Value {
+    let paths: Map<String, Value> = registry
+        .kinds()
+        .iter()
+        .map(|kind| {
+            let path = group_path(kind);
+            let url = json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
+            (path, url)
+        })
+        .collect();
+    json!({"paths": paths})
+}
+
+/// `/openapi/v3/<group path>`: the kinds of one group and version.
+pub(crate) fn document(registry: &Registry, path: &str) -> Result<Value, ApiError> {
+    let (mut paths, mut schemas) = (Map::new(), Map::new());
+    for kind in registry
+        .kinds()
+        .iter()
+        .filter(|kind| group_path(kind) == path)
+    {
+        let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+        let name = schema_name(kind);
+        let content = json!({"application/json": {
+            "schema": {"$ref": format!("#/components/schemas/{name}")},
+        }});
+        let operation = |action: &str| {
+            json!({
+                "operationId": format!("{action}{}", kind.kind),
+                "parameters": [
+                    parameter("dryRun", "All, to change nothing"),
+                    parameter("fieldValidation", "Ignore, Warn or Strict"),
+                ],
+                "responses": {"200": {"description": "OK", "content": content}},
+                "x-kubernetes-action": action,
+                "x-kubernetes-group-version-kind": gvk,
+            })
+        };
+        let namespace = if kind.namespaced {
+            "namespaces/{namespace}/"
+        } else {
+            ""
+        };
+        let collection = format!("/{path}/{namespace}{}", kind.plural);
+        paths.insert(
+            format!("{collection}/{{name}}"),
+            json!({
+                "get": operation("get"), "put": operation("put"), "patch": operation("patch"),
+                "delete": operation("delete"),
+            }),
+        );
+        paths.insert(
+            collection,
+            json!({"get": operation("list"), "post": operation("post")}),
+        );
+        let mut schema = kind.schema.clone();
+        if let Some(map) = schema.as_object_mut() {
+            map.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk]));
+        }
+        schemas.insert(name, schema);
+    }
+    if paths.is_empty() {
+        return Err(ApiError::no_such_resource());
+    }
+    Ok(json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Heddle", "version": env!("CARGO_PKG_VERSION")},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }))
+}
+
+fn parameter(name: &str, description: &str) -> Value {
+    json!({
+        "name": name, "in": "query", "description": description,
+        "schema": {"type": "string", "uniqueItems": true},
+    })
+}
+
+/// The name of a schema as Kubernetes forms it: the group backwards, the version, the kind.
+fn schema_name(kind: &ResourceKind) -> String {
+    let mut parts: Vec<&str> = kind
+        .group
+        .split('.')
+        .filter(|part| !part.is_empty())
+        .collect();
+    parts.reverse();
+    parts.extend([kind.version.as_str(), &kind.kind]);
+    parts.join(".")
+}
+
+/// What to do with fields that the schema does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    /// Nothing.
+    Ignore,
+    /// Warn in a header.
+    Warn,
+    /// Refuse.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter.
+    pub(crate) fn parse(text: Option<&str>) -> Option<Self> {
+        match text {
+            None | Some("Warn") => Some(Self::Warn),
+            Some("Ignore") => Some(Self::Ignore),
+            Some("Strict") => Some(Self::Strict),
+            Some(_) => None,
+        }
+    }
+
+    /// Checks an object; gives the warnings.
+    pub(crate) fn check(self, kind: &ResourceKind, body: &Value) -> Result<Vec<String>, ApiError> {
+        if self == Self::Ignore {
+            return Ok(Vec::new());
+        }
+        let mut unknown = Vec::new();
+        collect(&kind.schema, body, &mut String::new(), true, &mut unknown);
+        let named: Vec<String> = unknown
+            .iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect();
+        if self == Self::Strict && !named.is_empty() {
+            let message = format!("strict decoding error: {}", named.join(", "));
+            return Err(ApiError::bad_request(message));
+        }
+        Ok(named)
+    }
+}
+
+fn collect(schema: &Value, value: &Value, path: &mut String, top: bool, unknown: &mut Vec<String>) {
+    if schema["x-kubernetes-preserve-unknown-fields"] == true || unknown.len() >= MAX_NAMED {
+        return;
+    }
+    let length = path.len();
+    match value {
+        Value::Object(map) => {
+            let properties = schema["properties"].as_object();
+            let others = schema.get("additionalProperties");
+            // A schema that says nothing of its fields, or is put together of others, is not
+            // understood here and lets everything pass.
+            let combined = ["allOf", "anyOf", "oneOf", "$ref"]
+                .iter()
+                .any(|f| !schema[*f].is_null());
+            if combined || (properties.is_none() && others.is_none()) {
+                return;
+            }
+            for (name, value) in map {
+                if top && ENVELOPE.contains(&name.as_str()) {
+                    continue;
+                }
+                let dot = if path.is_empty() { "" } else { "." };
+                path.push_str(&format!("{dot}{name}"));
+                match (properties.and_then(|p| p.get(name)), others) {
+                    (Some(schema), _) => collect(schema, value, path, false, unknown),
+                    (None, Some(Value::Bool(false)) | None) if unknown.len() < MAX_NAMED => {
+                        unknown.push(path.clone());
+                    }
+                    (None, Some(schema)) => collect(schema, value, path, false, unknown),
+                    (None, None) => {}
+                }
+                path.truncate(length);
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                path.push_str(&format!("[{at}]"));
+                collect(&schema["items"], item, path, false, unknown);
+                path.truncate(length);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

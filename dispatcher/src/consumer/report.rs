@@ -1,0 +1,103 @@
+//! What a consumer tells of itself: counters, gauges, and lines in the log.
+//!
+//! One line for the first of many failures, then one now and then; each attempt at DEBUG.
+
+use std::time::Duration;
+
+use heddle_broker::log::Offset;
+use tracing::{debug, error, warn};
+
+use super::Consumer;
+use super::attempt::Step;
+use crate::delivery::Outcome;
+use crate::stats::{Moment, count};
+
+impl Consumer {
+    /// Counts and reports what came of a step.
+    pub(super) fn record(
+        &mut self,
+        offset: Offset,
+        step: Step,
+        outcome: &Outcome,
+        took: Duration,
+        dropped_reply: bool,
+    ) {
+        let (board, meters) = (&self.shared.board, &self.shared.meters);
+        if step == Step::Send {
+            meters.seconds.observe(took.as_secs_f64());
+        }
+        if dropped_reply {
+            count(&board.dropped_replies);
+            meters.dropped_replies.inc();
+        } else if step == Step::Reply && *outcome == Outcome::Taken {
+            count(&board.replies);
+        }
+        let Outcome::Failed(failure) = outcome else {
+            if step == Step::Send {
+                meters.delivered.inc();
+            }
+            return;
+        };
+        count(&board.failed_attempts);
+        match step {
+            Step::Send => meters.failed.inc(),
+            Step::Reply => meters.reply_failed.inc(),
+            Step::DeadLetter => meters.dead_letter_failed.inc(),
+            Step::Keep => meters.keep_failed.inc(),
+        };
+        let reason = if failure.destination.is_empty() {
+            failure.reason.clone()
+        } else {
+            format!("{}: {}", failure.destination, failure.reason)
+        };
+        debug!(consumer = %self.shared.id, offset, ?step, error = reason, "an attempt failed");
+        if let Some(held_back) = self.failures.pass() {
+            let id = &self.shared.id;
+            if step == Step::Keep {
+                error!(consumer = %id, offset, error = reason, held_back,
+                    "a dead letter cannot be kept; the event stays in the backlog");
+            } else {
+                warn!(consumer = %id, offset, error = reason, held_back, "a delivery failed");
+            }
+        }
+        *board.last_error.lock() = Some(reason);
+    }
+
+    /// An event that was still to be delivered is gone from the log.
+    pub(super) fn lost(&mut self, offset: Offset) {
+        self.complete(offset);
+        self.shared.meters.expired.inc();
+        self.lost += 1;
+        if let Some(held_back) = self.troubles.pass() {
+            error!(consumer = %self.shared.id, offset, held_back,
+                "an event was removed from the log before it was delivered");
+        }
+    }
+
+    pub(super) fn trouble(&mut self, reason: &str) {
+        *self.shared.board.last_error.lock() = Some(reason.to_owned());
+        if let Some(held_back) = self.troubles.pass() {
+            warn!(consumer = %self.shared.id, error = reason, held_back, "the log cannot be read");
+        }
+    }
+
+    /// Tells others how things stand.
+    pub(super) fn publish(&mut self) {
+        let counts = self.reading.counts();
+        let meters = &self.shared.meters;
+        if counts != self.counted {
+            meters.expired.inc_by(counts.expired - self.counted.expired);
+            meters.damaged.inc_by(counts.damaged - self.counted.damaged);
+        }
+        self.counted = counts;
+        *self.shared.board.moment.lock() = Moment {
+            oldest: self.window.oldest(),
+            in_flight: self.window.in_flight(),
+            waiting: self.window.waiting(),
+            held: self.window.len(),
+            bytes: self.window.bytes(),
+            counts,
+            lost: self.lost,
+        };
+    }
+}
