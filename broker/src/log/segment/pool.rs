@@ -21,6 +21,9 @@ use super::fs::{FileSystem, SegmentFile, is_full};
 const FIRST_CHUNK: u64 = 1 << 20;
 /// The other pieces.
 const CHUNK: u64 = 4 << 20;
+/// What is written at a time: a block that stays in the CPU's cache. Writing a whole piece from one
+/// buffer would push what the rest of the process works on out of it.
+static ZEROS: [u8; 128 << 10] = [0; 128 << 10];
 /// How far the active segment is prepared ahead of what is written.
 const AHEAD: u64 = 16 << 20;
 /// How long a full disk is left alone before it is tried again.
@@ -179,7 +182,7 @@ impl Pool {
         let mut state = self.state.lock();
         let wake = state.used < end;
         state.used = state.used.max(end);
-        if wake && (state.is_active || state.used >= self.capacity / 2) {
+        if wake && self.has_work(&state) {
             self.changed.notify_all();
         }
         if state.bound.is_some_and(|bound| end > bound) {
@@ -239,16 +242,17 @@ impl Pool {
         Ok(())
     }
 
+    /// A spare is prepared during the second half of the active segment, at twice the pace of the
+    /// writer: in one go it would hold up the syncs of events for as long as it takes.
     fn has_work(&self, state: &State) -> bool {
+        let urgent = state.wanted || state.full;
+        let past_half = state.used.saturating_sub(self.capacity / 2);
         match &state.growing {
             Some(active) if state.is_active => {
                 active.prepared < self.capacity && active.prepared < state.used + AHEAD
             }
-            Some(_) => true,
-            None => {
-                let soon = state.wanted || state.full || state.used >= self.capacity / 2;
-                state.ready.is_empty() && soon
-            }
+            Some(spare) => urgent || spare.prepared < CHUNK + 2 * past_half,
+            None => state.ready.is_empty() && (urgent || state.used >= self.capacity / 2),
         }
     }
 
@@ -265,8 +269,14 @@ impl Pool {
             CHUNK
         };
         let chunk = chunk.min(self.capacity - growing.prepared);
-        let zeros = vec![0; usize::try_from(chunk).unwrap_or(0)];
-        growing.file.write_at(&zeros, growing.prepared)?;
+        let (mut at, end) = (growing.prepared, growing.prepared + chunk);
+        while at < end {
+            let len = ZEROS
+                .len()
+                .min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            growing.file.write_at(&ZEROS[..len], at)?;
+            at += len as u64;
+        }
         growing.file.sync_data()?;
         let mut state = self.state.lock();
         let Some(current) = state

@@ -67,6 +67,10 @@ struct Active {
     group: u32,
 }
 
+/// The largest buffer that is kept from one group to the next: that of a busy moment must not stay
+/// for ever.
+const KEPT_BUFFER: usize = 1 << 20;
+
 /// The writer's own state.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -75,6 +79,9 @@ pub(crate) struct Writer {
     tail: Tail,
     /// How many appends were in flight recently.
     company: usize,
+    /// The bytes of the last group, to be filled again: a new buffer for each would grow, and move
+    /// what it holds, several times.
+    buffer: Vec<u8>,
 }
 
 impl Writer {
@@ -84,6 +91,7 @@ impl Writer {
             active: None,
             tail: Tail::default(),
             company: 0,
+            buffer: Vec::new(),
         }
     }
 
@@ -158,8 +166,11 @@ impl Writer {
     }
 
     /// A group for the end of the active segment.
-    fn new_group(&self) -> Group {
-        Group::at(self.active.as_ref().map_or(0, |active| active.end))
+    fn new_group(&mut self) -> Group {
+        let mut group = Group::at(self.active.as_ref().map_or(0, |active| active.end));
+        group.bytes = std::mem::take(&mut self.buffer);
+        group.bytes.clear();
+        group
     }
 
     /// Whether the active segment has room for a group of that length.
@@ -210,6 +221,9 @@ impl Writer {
             count(&self.shared.counters.bytes_written, write);
             active.end += len;
             active.group += 1;
+            if group.bytes.capacity() <= KEPT_BUFFER {
+                self.buffer = std::mem::take(&mut group.bytes);
+            }
         }
         let number = active.number;
         self.publish(number, group);
