@@ -263,7 +263,7 @@ async fn what_nobody_takes_is_kept() {
     heddle.accepted("default", &Event::new("2", "busy")).await;
 
     for name in ["plain", "with-sink"] {
-        heddle.wait_stat(name, "deadLettersKept", 2).await;
+        heddle.wait_stat(name, "dead_letters_kept", 2).await;
         heddle.wait_stat(name, "backlog", 0).await;
         let path = format!("/{name}");
         let attempts = picky.deliveries();
