@@ -45,6 +45,19 @@ async fn the_first_start_makes_a_default_broker() {
 }
 
 #[tokio::test]
+async fn ready_means_that_events_are_taken() {
+    for _ in 0..8 {
+        let (_directory, data) = data_directory();
+        let heddle = Heddle::up(&data).await;
+        heddle.accepted("default", &Event::new("first", "t")).await;
+        heddle.kill();
+        // And of every other start.
+        let heddle = Heddle::up(&data).await;
+        heddle.accepted("default", &Event::new("second", "t")).await;
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_default_broker_stays_deleted() {
     let (_directory, data) = data_directory();
     let heddle = Heddle::up(&data).await;

@@ -6,6 +6,7 @@
 //! may end; after `force` they are given up. In both cases positions are written last.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use heddle_broker::clock::Clock;
@@ -36,6 +37,8 @@ use crate::window::Budget;
 pub struct DispatcherOptions {
     /// Keeps positions, in a tree of its own.
     pub state: sled::Db,
+    /// The directory that `state` was opened in.
+    pub state_dir: PathBuf,
     /// Keeps the dead letter logs of consumers without a sink.
     pub dead_letters: Arc<dyn LogStore>,
     /// What `local://` addresses name.
@@ -120,6 +123,7 @@ impl Dispatcher {
     ) -> Result<Arc<Self>, OpenError> {
         let DispatcherOptions {
             state,
+            state_dir,
             dead_letters,
             locals,
             clock,
@@ -130,7 +134,12 @@ impl Dispatcher {
             window_bytes,
             total_bytes,
         } = options;
-        let positions = Positions::open(state, Arc::clone(&clock))?;
+        let positions = Positions::open(
+            state,
+            state_dir,
+            Arc::clone(&dead_letters),
+            Arc::clone(&clock),
+        )?;
         let connections = CancellationToken::new();
         let with_dead_letters = dead_letters.names().into_iter().collect();
         let this = Arc::new(Self {
@@ -415,16 +424,18 @@ impl Running {
         let (looked_at, queued) = progress.unwrap_or((next, 0));
         let looked_at = looked_at.max(next);
         let tail = *self.source.log.tail().borrow();
-        let kept = shared.dead_letters.get().map_or(0, |log| {
-            let stats = log.stats();
-            stats.next - stats.first
-        });
+        let letters = shared
+            .dead_letters
+            .get()
+            .map(|log| log.stats())
+            .unwrap_or_default();
         ConsumerStats {
             position: floor,
             following: progress.is_some(),
             next: looked_at,
             backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
-            dead_letters_kept: kept,
+            dead_letters_kept: letters.next - letters.first,
+            dead_letters_expired: letters.expired_unread,
             ..shared.board.stats()
         }
     }

@@ -7,6 +7,7 @@
 //! | `heddle_trigger_in_flight` | kind, namespace, name | attempts under way |
 //! | `heddle_trigger_waiting_retries` | kind, namespace, name | events that wait for their next attempt |
 //! | `heddle_trigger_dead_letters_kept` | kind, namespace, name | events in the consumer's own dead letter log |
+//! | `heddle_trigger_dead_letters_expired` | kind, namespace, name | dead letters removed since the start, too old or too many |
 //! | `heddle_delivery_attempts_total` | kind, namespace, name, outcome | attempts, by what came of them |
 //! | `heddle_delivery_seconds` | kind, namespace, name | time that attempts at the subscriber took |
 //! | `heddle_delivery_dead_letters_total` | kind, namespace, name, to | dead letters, taken by the `sink` or kept in the `log` |
@@ -251,7 +252,7 @@ impl<T: Observed> Collector for Gauges<T> {
         };
         let all = observed.observe();
         type Read = fn(&ConsumerStats, f64) -> f64;
-        let gauges: [(&str, &str, Read); 5] = [
+        let gauges: [(&str, &str, Read); 6] = [
             (
                 "heddle_trigger_backlog",
                 "Events not delivered or not looked at",
@@ -274,6 +275,11 @@ impl<T: Observed> Collector for Gauges<T> {
                 "heddle_trigger_dead_letters_kept",
                 "Events in the consumer's own dead letter log",
                 |s, _| s.dead_letters_kept as f64,
+            ),
+            (
+                "heddle_trigger_dead_letters_expired",
+                "Dead letters removed since the start, too old or too many",
+                |s, _| s.dead_letters_expired as f64,
             ),
         ];
         for (name, help, read) in gauges {

@@ -44,6 +44,8 @@ pub struct ConsumerStats {
     pub kept: u64,
     /// Events in that log, those of earlier runs included.
     pub dead_letters_kept: u64,
+    /// Dead letters that were removed since the start, because they were too old or too many.
+    pub dead_letters_expired: u64,
     /// Replies that were taken.
     pub replies: u64,
     /// Replies that were dropped because their TTL was used up.

@@ -180,6 +180,7 @@ impl Parts {
         let dispatcher = Dispatcher::open(
             DispatcherOptions {
                 state,
+                state_dir: data.state(),
                 dead_letters: Arc::clone(&segments) as Arc<dyn LogStore>,
                 locals: handlers::all(),
                 clock: Arc::clone(&clock),

@@ -1,4 +1,7 @@
 //! Which broker or channel a request is for: by its Host, or else by its path.
+//!
+//! `/<namespace>/<name>` is a broker, or the channel of that name where there is no such broker;
+//! `/channels/<namespace>/<name>` is a channel.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -29,17 +32,26 @@ pub(super) fn find(directory: &Directory, head: &Parts) -> Result<Arc<Entry>, In
     }
     let key = path.strip_prefix('/').unwrap_or(path);
     let key = key.strip_suffix('/').unwrap_or(key);
-    match key.split_once('/') {
-        Some((namespace, name))
-            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {}
+    // Two parts may name a broker or a channel; behind the prefix they name a channel for certain,
+    // which is why addresses of channels have it.
+    let found = match key.strip_prefix("channels/") {
+        Some(channel) if is_pair(channel) => directory.channels.get(channel),
+        _ if is_pair(key) => directory
+            .brokers
+            .get(key)
+            .or_else(|| directory.channels.get(key)),
         _ => return Err(IngressError::BadPath),
-    }
-    directory
-        .brokers
-        .get(key)
-        .or_else(|| directory.channels.get(key))
+    };
+    found
         .map(Arc::clone)
         .ok_or_else(|| IngressError::UnknownTarget { target: cut(key) })
+}
+
+/// Whether a path is a namespace and a name.
+fn is_pair(path: &str) -> bool {
+    path.split_once('/').is_some_and(|(namespace, name)| {
+        !namespace.is_empty() && !name.is_empty() && !name.contains('/')
+    })
 }
 
 /// The host of the request, perhaps with a port. HTTP/1.1 demands exactly one Host header

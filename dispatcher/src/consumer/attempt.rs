@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use heddle_broker::clock::Clock;
 use heddle_broker::event::Event;
-use heddle_broker::log::{AppendError, Log, LogStore, Offset, OpenError, ReadLimit, Retention};
+use heddle_broker::log::{AppendError, Log, LogStore, Offset, OpenError, ReadLimit};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -239,16 +239,10 @@ pub(crate) async fn open_dead_letters(
     }
     let name = dead_letter::log_name(&shared.id);
     let store = Arc::clone(&tools.dead_letters);
-    // Nothing releases it: dead letters stay until somebody removes them.
-    let retention = Retention {
-        max_bytes: None,
-        max_age: None,
-        protect: true,
-    };
     let for_task = name.clone();
     let opened = tools
         .tracker
-        .spawn_blocking(move || store.open(&for_task, retention))
+        .spawn_blocking(move || store.open(&for_task, dead_letter::RETENTION))
         .await;
     let log = opened.unwrap_or_else(|error| {
         let reason = error.to_string();

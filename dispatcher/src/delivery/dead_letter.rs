@@ -5,12 +5,15 @@
 //! `knativeerrordata` the base64 of the first 1024 bytes of the answer. Everything else stays, the
 //! TTL included: a dead letter sink may be a broker, and a loop through it has to end.
 
+use std::fmt::Display;
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heddle_broker::event::{Event, EventError};
+use heddle_broker::log::Retention;
 
 use super::{ERROR_DATA, Failure};
-use crate::config::ConsumerId;
 
 /// The URL that did not take the event.
 pub const DESTINATION: &str = "knativeerrordest";
@@ -19,10 +22,19 @@ pub const CODE: &str = "knativeerrorcode";
 /// The start of its answer.
 pub const DATA: &str = "knativeerrordata";
 
+/// How long dead letters are kept: 30 days, and a gibibyte for each consumer. They are bounded, since
+/// a consumer whose subscriber never comes back makes them without end; what goes is counted.
+pub const RETENTION: Retention = Retention {
+    max_bytes: Some(1 << 30),
+    max_age: Some(Duration::from_secs(30 * 24 * 3600)),
+    protect: false,
+};
+
 /// The name of the log that keeps the dead letters of a consumer that has no sink for them.
+/// `consumer` is its id, as text or not.
 #[must_use]
-pub fn log_name(id: &ConsumerId) -> String {
-    format!("dead-letter/{}/{}/{}", id.kind, id.namespace, id.name)
+pub fn log_name(consumer: impl Display) -> String {
+    format!("dead-letter/{consumer}")
 }
 
 /// The dead letter for an event.

@@ -21,8 +21,17 @@ fn start() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
 }
 
-fn open(db: &sled::Db) -> Arc<Positions> {
-    Positions::open(db.clone(), ManualClock::new(start())).unwrap()
+fn open(dir: &tempfile::TempDir, db: &sled::Db) -> Arc<Positions> {
+    open_at(dir, db, &ManualClock::new(start()))
+}
+
+fn open_at(dir: &tempfile::TempDir, db: &sled::Db, clock: &Arc<ManualClock>) -> Arc<Positions> {
+    let clock = Arc::clone(clock) as Arc<dyn Clock>;
+    let dead_letters = MemoryStore::new(MemoryOptions {
+        clock: Arc::clone(&clock),
+        ..MemoryOptions::default()
+    });
+    Positions::open(db.clone(), dir.path().to_owned(), dead_letters, clock).unwrap()
 }
 
 fn state(next: Offset) -> State {
@@ -46,8 +55,8 @@ fn waiting(attempts: u32) -> Delivery {
 
 #[test]
 fn what_was_written_is_found_again() {
-    let (_dir, db) = database();
-    let positions = open(&db);
+    let (dir, db) = database();
+    let positions = open(&dir, &db);
     let position = positions.create(&id("a"), state(10));
     position.update(|state| {
         for offset in 10..20 {
@@ -66,7 +75,7 @@ fn what_was_written_is_found_again() {
     positions.write().unwrap();
     position.update(|state| state.complete(13));
 
-    let again = open(&db);
+    let again = open(&dir, &db);
     let found = again.find(&id("a")).unwrap();
     found.look(|state| {
         assert_eq!((&*state.uid, &*state.log), ("uid", "log"));
@@ -81,8 +90,8 @@ fn what_was_written_is_found_again() {
 
 #[test]
 fn a_new_position_inherits_nothing() {
-    let (_dir, db) = database();
-    let positions = open(&db);
+    let (dir, db) = database();
+    let positions = open(&dir, &db);
     let old = positions.create(&id("a"), state(0));
     old.update(|state| {
         state.cursor.begin(0);
@@ -94,7 +103,7 @@ fn a_new_position_inherits_nothing() {
     positions.write().unwrap();
     let retries = || positions.tree.scan_prefix(RETRY).count();
     assert_eq!(retries(), 0);
-    let again = open(&db);
+    let again = open(&dir, &db);
     let next = |name| {
         again
             .find(&id(name))
@@ -104,29 +113,29 @@ fn a_new_position_inherits_nothing() {
     assert_eq!((next("a"), next("ab")), (5, 7));
     again.forget(&id("a"));
     again.write().unwrap();
-    let last = open(&db);
+    let last = open(&dir, &db);
     assert!(last.find(&id("a")).is_none() && last.find(&id("ab")).is_some());
 }
 
 #[test]
 fn a_damaged_record_means_the_oldest_event() {
-    let (_dir, db) = database();
-    let positions = open(&db);
+    let (dir, db) = database();
+    let positions = open(&dir, &db);
     positions.create(&id("a"), state(100));
     positions.write().unwrap();
     positions
         .tree
         .insert("position/trigger/ns/a", b"{".to_vec())
         .unwrap();
-    let again = open(&db);
+    let again = open(&dir, &db);
     let found = again.find(&id("a")).unwrap();
     assert!(found.look(|state| state.damaged && state.cursor.next() == 0));
 }
 
 #[test]
 fn a_log_is_released_to_the_lowest_durable_floor() {
-    let (_dir, db) = database();
-    let positions = open(&db);
+    let (dir, db) = database();
+    let positions = open(&dir, &db);
     let store = MemoryStore::new(MemoryOptions::default());
     let retention = Retention {
         max_bytes: Some(0),
@@ -166,16 +175,16 @@ fn a_log_is_released_to_the_lowest_durable_floor() {
 
 #[test]
 fn grace_begins_when_the_resource_goes() {
-    let (_dir, db) = database();
+    let (dir, db) = database();
     let clock = ManualClock::new(start());
-    let positions = Positions::open(db.clone(), clock.clone()).unwrap();
+    let positions = open_at(&dir, &db, &clock);
     let keep = Some(Duration::from_secs(60));
     let kept = State::new("uid".into(), "log".into(), Cursor::at(3), keep);
     positions.create(&id("a"), kept);
     positions.create(&id("b"), state(4));
     positions.retain(&HashSet::from([id("c")]));
     positions.write().unwrap();
-    let positions = Positions::open(db, clock.clone()).unwrap();
+    let positions = open_at(&dir, &db, &clock);
     assert!(positions.find(&id("b")).is_none(), "there was no grace");
     clock.set(start() + Duration::from_secs(59));
     assert!(positions.find(&id("a")).is_some());
@@ -189,8 +198,8 @@ fn grace_begins_when_the_resource_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_are_told_when_it_is_durable() {
-    let (_dir, db) = database();
-    let positions = open(&db);
+    let (dir, db) = database();
+    let positions = open(&dir, &db);
     let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
     tracker.spawn(Arc::clone(&positions).run(tracker.clone(), end.clone()));
     let waiters = (0..50).map(|n| {
@@ -204,7 +213,7 @@ async fn those_who_wait_are_told_when_it_is_durable() {
     end.cancel();
     tracker.close();
     tracker.wait().await;
-    let next = open(&db)
+    let next = open(&dir, &db)
         .find(&id("c1"))
         .unwrap()
         .look(|state| state.cursor.next());
@@ -217,8 +226,8 @@ proptest! {
     fn any_history_is_found_again(
         steps in prop::collection::vec((0..3u8, 0..40u64, any::<bool>()), 1..60),
     ) {
-        let (_dir, db) = database();
-        let positions = open(&db);
+        let (dir, db) = database();
+        let positions = open(&dir, &db);
         let position = positions.create(&id("a"), state(0));
         for (what, offset, write) in steps {
             position.update(|state| match what {
@@ -236,7 +245,7 @@ proptest! {
             }
         }
         positions.write().unwrap();
-        let again = open(&db).find(&id("a")).unwrap();
+        let again = open(&dir, &db).find(&id("a")).unwrap();
         let here = position.look(|state| (state.cursor.clone(), state.retries.clone()));
         let there = again.look(|state| (state.cursor.clone(), state.retries.clone()));
         prop_assert_eq!(here, there);

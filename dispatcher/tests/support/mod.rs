@@ -92,6 +92,7 @@ fn open(
     let mut registry = Registry::default();
     let options = DispatcherOptions {
         state: sled::open(dir).unwrap(),
+        state_dir: dir.to_owned(),
         dead_letters: Arc::clone(store) as Arc<dyn LogStore>,
         locals: locals.clone(),
         clock: Arc::clone(clock),
