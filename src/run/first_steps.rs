@@ -88,8 +88,9 @@ pub(super) async fn send(ingress: String, events: Vec<EventDocument>) -> anyhow:
         return Ok(());
     }
     let url = format!("{ingress}/default/default");
-    let client = http_client(&ingress, "--listen", 1)
-        .map_err(|failure| anyhow::anyhow!("the events of the manifests cannot be sent: {failure:?}"))?;
+    let client = http_client(&ingress, "--listen", 1).map_err(|failure| {
+        anyhow::anyhow!("the events of the manifests cannot be sent: {failure:?}")
+    })?;
     for event in events {
         let answer = client
             .post(&url)

@@ -4,6 +4,7 @@
 //! here: a consumer knows [`Filter::matches`] only.
 
 pub mod attributes;
+pub mod cesql;
 
 use crate::event::Event;
 pub use attributes::AttributesFilter;
