@@ -176,7 +176,7 @@ impl Parts {
             let clock = Arc::clone(&clock);
             Arc::new(move || clock.now())
         };
-        let api = ApiServer::open(&data.api(), heddle_crds::kinds(), now)?;
+        let api = ApiServer::open(&data.api(), heddle_broker::control::admission::kinds(), now)?;
         let dispatcher = Dispatcher::open(
             DispatcherOptions {
                 state,

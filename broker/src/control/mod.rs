@@ -7,7 +7,9 @@
 //! * [`channel`]: Channel -> the channel behind it; its address is that channel's.
 //! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
 //! * [`apply`]: the executor.
+//! * [`admission`]: refuses Triggers whose filters cannot be built.
 
+pub mod admission;
 pub mod apply;
 pub mod broker;
 pub mod channel;
