@@ -14,6 +14,7 @@ pub mod apply;
 pub mod broker;
 pub mod channel;
 pub mod in_memory_channel;
+mod report;
 
 use std::collections::BTreeMap;
 
