@@ -54,15 +54,15 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     let listeners = Listeners::bind(listen, api, admin).await?;
     let data_dir = DataDir::create(&data)?;
     data_dir.remove_endpoints();
-    let first_start = !data_dir.api().exists();
     let shutdown = Shutdown::default();
     let parts = Parts::open(&data_dir, &listeners.endpoints, &shutdown)?;
     let client = parts.api.client();
     let endpoints = listeners.endpoints.clone();
     let synced = parts.start(listeners, max_event_bytes, log_level, &shutdown);
     let ready = async {
-        if first_start {
+        if !data_dir.is_initialized()? {
             first_steps::create_default_broker(&client).await?;
+            data_dir.mark_initialized()?;
         }
         control::wait_until_synced(synced).await?;
         first_steps::apply(&client, &manifests.resources).await?;
