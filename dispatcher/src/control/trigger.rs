@@ -386,3 +386,6 @@ fn injected(namespace: &str) -> DynamicObject {
     object.data = json!({ "spec": Value::Object(serde_json::Map::new()) });
     object
 }
+
+#[cfg(test)]
+mod tests;
