@@ -96,11 +96,11 @@ pub enum Element {
     /// Each attribute ends with the text.
     Suffix(Box<[(Box<str>, Box<str>)]>),
     /// Every element passes.
-    All(Box<[Element]>),
+    All(Box<[Self]>),
     /// At least one element passes.
-    Any(Box<[Element]>),
+    Any(Box<[Self]>),
     /// The element does not pass.
-    Not(Box<Element>),
+    Not(Box<Self>),
     /// The expression is true.
     Cesql(Box<Expression>),
 }

@@ -1,6 +1,6 @@
 //! Trigger -> a consumer of its Broker's log.
 //!
-//! A Trigger that cannot deliver yet (its subscriber has no address, its filter is not understood)
+//! A Trigger that cannot deliver yet (its subscriber has no address, its filter cannot be built)
 //! gets a consumer all the same, without a subscriber: from its first moment on, events wait for it.
 
 use heddle_broker::control::{StoreKind, admission, broker as brokers, status_write};
@@ -386,3 +386,6 @@ fn injected(namespace: &str) -> DynamicObject {
     object.data = json!({ "spec": Value::Object(serde_json::Map::new()) });
     object
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,7 @@ impl Expr {
     }
 
     /// Calls `look` with each node below this one.
-    pub fn children<'e>(&'e self, mut look: impl FnMut(&'e Expr)) {
+    pub fn children<'e>(&'e self, mut look: impl FnMut(&'e Self)) {
         match &self.node {
             Node::Literal(_) | Node::Attribute(_) | Node::Exists(_) => {}
             Node::Not(operand) | Node::Negate(operand) | Node::Like { operand, .. } => {

@@ -275,7 +275,8 @@ impl<'a> Evaluator<'a> {
 
     fn spend(&self, bytes: usize, at: usize) -> Result<(), EvalError> {
         let left = self.work.get().checked_sub(bytes);
-        self.work.set(left.ok_or(EvalError::new(at, Fault::Work))?);
+        self.work
+            .set(left.ok_or_else(|| EvalError::new(at, Fault::Work))?);
         Ok(())
     }
 }

@@ -121,7 +121,11 @@ impl Function {
     ) -> Result<Value<'a>, Failure<'a>> {
         let fault = |fault| EvalError::new(at, fault);
         // The parser looks functions up by the number of arguments, so that this is never met.
-        let argument = |n: usize| arguments.get(n).ok_or(fault(Fault::MissingFunction));
+        let argument = |n: usize| {
+            arguments
+                .get(n)
+                .ok_or_else(|| fault(Fault::MissingFunction))
+        };
         let text = |n| run.text(argument(n)?);
         let integer = |n| run.integer(argument(n)?);
         Ok(match self {
@@ -190,14 +194,9 @@ fn split(text: &str, count: usize) -> (&str, &str) {
 /// A part of a text that is not copied where the text is borrowed.
 fn part<'a>(text: Cow<'a, str>, choose: impl Fn(&str) -> &str) -> Cow<'a, str> {
     match text {
-        Cow::Borrowed(text) => Cow::Borrowed(choose_borrowed(text, choose)),
+        Cow::Borrowed(text) => Cow::Borrowed(choose(text)),
         Cow::Owned(text) => Cow::Owned(choose(&text).to_owned()),
     }
-}
-
-/// `Fn(&str) -> &str` gives back a part of what it is given, for whatever time that lives.
-fn choose_borrowed<'a>(text: &'a str, choose: impl Fn(&str) -> &str) -> &'a str {
-    choose(text)
 }
 
 fn lower(text: Cow<'_, str>) -> Cow<'_, str> {

@@ -105,7 +105,7 @@ impl Segment {
                     .places
                     .iter()
                     .all(|place| chars.next().is_some_and(|c| place.is_none_or(|p| p == c)));
-                fits.then(|| chars.as_str())
+                fits.then_some(chars.as_str())
             }
         }
     }
@@ -149,10 +149,10 @@ impl Wild {
         let bits = |wanted: Option<char>| -> Box<[u64]> {
             let mut bits = vec![0; words];
             for (place, c) in places.iter().enumerate() {
-                if c.is_none() || *c == wanted {
-                    if let Some(word) = bits.get_mut(place / WORD) {
-                        *word |= 1 << (place % WORD);
-                    }
+                if (c.is_none() || *c == wanted)
+                    && let Some(word) = bits.get_mut(place / WORD)
+                {
+                    *word |= 1 << (place % WORD);
                 }
             }
             bits.into()

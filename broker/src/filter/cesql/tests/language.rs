@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::event::{Event, EventBuilder};
+use crate::filter::cesql::error::MAX_DEPTH;
 use crate::filter::cesql::eval::MAX_WORK;
 use crate::filter::cesql::{ErrorKind, Expression, Fault, Value};
 
@@ -173,6 +174,25 @@ fn only_booleans_pass_as_filters() {
         let error = test(source).unwrap_err();
         assert!(matches!(error.fault, Fault::NotBoolean(_)), "{source}");
         assert_eq!(error.kind(), ErrorKind::Generic);
+    }
+}
+
+#[test]
+fn the_deepest_expressions_can_be_evaluated_and_written() {
+    let deepest = |open: &str, close: &str| {
+        let n = MAX_DEPTH - 1;
+        format!("{}flag{}", open.repeat(n), close.repeat(n))
+    };
+    // There is an odd number of NOT.
+    let cases = [
+        ("BOOL(", ")", true),
+        ("TRUE IN (", ")", true),
+        ("NOT ", "", false),
+    ];
+    for (open, close, value) in cases {
+        let expression = Expression::parse(&deepest(open, close)).unwrap();
+        assert_eq!(expression.test(&event()), Ok(value), "{open}");
+        assert!(expression.to_string().len() > MAX_DEPTH);
     }
 }
 
