@@ -285,7 +285,7 @@ impl Parts {
         });
         let api: Check = Box::new(move || match api.health() {
             ApiHealth::Good => Ok(()),
-            ApiHealth::ReadOnly { reason } => Err(reason.to_string()),
+            ApiHealth::ReadOnly { reason } => Err(reason),
         });
         let controllers: Check = Box::new(move || match *synced.borrow() {
             Progress::Synced => Ok(()),
