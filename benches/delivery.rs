@@ -6,7 +6,11 @@
 //! a relay that does the same HTTP from memory and stores nothing, `heddle up` with one Trigger,
 //! and `heddle up` with ten Triggers of which one matches.
 
-#![allow(clippy::print_stdout)]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types
+)]
 
 mod support;
 

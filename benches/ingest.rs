@@ -5,7 +5,11 @@
 //! the broker means that fdatasync has returned for the event. The generator is one thread on the
 //! same cores.
 
-#![allow(clippy::print_stdout)]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types
+)]
 
 mod support;
 

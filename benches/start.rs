@@ -1,7 +1,11 @@
 //! Size: how soon `heddle up` is ready, what it takes when idle, how big the binary is, and
 //! whether memory stays flat while a backlog builds up and drains.
 
-#![allow(clippy::print_stdout)]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types
+)]
 
 mod support;
 

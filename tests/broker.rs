@@ -132,6 +132,68 @@ async fn filters_choose() {
 }
 
 #[tokio::test]
+async fn dialects_choose() {
+    let (_directory, heddle) = up().await;
+    let cesql = "subject LIKE 'order-%' AND INT(SUBSTRING(subject, 7)) > 1";
+    let wants: [(&str, Value, &[&str]); 4] = [
+        (
+            "by-prefix",
+            json!([{"prefix": {"type": "com.a."}}]),
+            &["1", "2"],
+        ),
+        ("by-cesql", json!([{"cesql": cesql}]), &["2"]),
+        (
+            "nested",
+            json!([{"any": [{"suffix": {"type": ".z"}}, {"not": {"exact": {"subject": "order-1"}}}]}]),
+            &["2", "3"],
+        ),
+        (
+            "both",
+            json!([{"prefix": {"type": "com."}}, {"cesql": "NOT EXISTS subject"}]),
+            &["3"],
+        ),
+    ];
+    let mut subscribers = Vec::new();
+    for (name, filters, ids) in wants {
+        let subscriber = Subscriber::start().await;
+        // What `filter` says does not count beside `filters`.
+        let filter = json!({"attributes": {"type": "none"}});
+        let spec = json!({"filter": filter, "filters": filters});
+        let object = trigger(name, "default", &subscriber.url("/"), spec);
+        heddle.create_trigger(&object).await;
+        subscribers.push((name, subscriber, ids));
+    }
+    let events = [
+        Event::new("1", "com.a.x").with("ce-subject", "order-1"),
+        Event::new("2", "com.a.y").with("ce-subject", "order-2"),
+        Event::new("3", "com.b.z"),
+    ];
+    for event in &events {
+        heddle.accepted("default", event).await;
+    }
+    for (name, subscriber, ids) in &subscribers {
+        subscriber.wait_for(ids.len()).await;
+        heddle.wait_stat(name, "backlog", 0).await;
+        let got: BTreeSet<String> = subscriber.ids().into_iter().collect();
+        let want: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        assert_eq!(got, want, "{name}");
+    }
+
+    let spec = json!({"filters": [{"all": [{"cesql": "type ="}]}]});
+    let object = trigger("wrong", "default", "http://127.0.0.1:1/", spec);
+    let answer = heddle
+        .http
+        .post_json(&heddle.resources("triggers"), &object)
+        .await;
+    let refused = answer.text();
+    assert!(
+        refused.contains("spec.filters[0].all[0].cesql: expected an expression")
+            && refused.contains("(at byte 6)"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn a_reply_goes_back_into_the_broker() {
     let (_directory, heddle) = up().await;
     let asked = Subscriber::scripted(|delivery, _| {
@@ -429,5 +491,6 @@ async fn every_metric_is_documented() {
         .collect();
     assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
     // What tells an operator most: how much each Trigger still has before it.
-    assert!(metrics.contains("trigger=\"all\""), "{metrics}");
+    let backlog = r#"heddle_trigger_backlog{kind="trigger",namespace="default",name="all"}"#;
+    assert!(metrics.contains(backlog), "{metrics}");
 }

@@ -8,6 +8,7 @@
 //! cargo bench -p heddle-broker --bench log
 //! ```
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

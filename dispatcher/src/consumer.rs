@@ -148,7 +148,8 @@ impl Consumer {
             if self.reordering && self.jobs.is_empty() {
                 self.reorder();
             }
-            if !self.reordering {
+            // Without a subscriber nothing is taken either: what is wanted may change with it.
+            if !self.reordering && !self.routes.is_held() {
                 self.fill();
                 self.start();
             }
@@ -239,7 +240,7 @@ impl Consumer {
     }
 
     fn start(&mut self) {
-        if self.window.is_idle() || self.routes.is_held() {
+        if self.window.is_idle() {
             return;
         }
         let now = self.tools.clock.now();
@@ -396,6 +397,10 @@ impl Consumer {
         let limits = limits(&self.routes, self.window_bytes);
         self.window.set_in_flight(limits.in_flight);
         self.reordering |= before.config.order != limits.order;
+        if self.routes.is_held() && self.reading.is_following() {
+            let next = self.shared.position.look(|state| state.cursor.next());
+            self.reading.restart(next);
+        }
     }
 
     /// Starts afresh in another order: everything that is open is read again.

@@ -282,15 +282,19 @@ async fn tables(
         return Err(failure);
     }
     if seen == 0 {
-        let place = match queries.first() {
-            Some(query) if query.kind.namespaced && query.namespace.is_some() => {
-                format!(" in namespace {}", context.settings.namespace)
-            }
-            _ => String::new(),
-        };
-        writeln!(context.err, "nothing found{place}")?;
+        say_nothing_found(queries.first(), context)?;
     }
     Ok(())
+}
+
+fn say_nothing_found(query: Option<&Query<'_>>, context: &mut Context) -> std::io::Result<()> {
+    let place = match query {
+        Some(query) if query.kind.namespaced && query.namespace.is_some() => {
+            format!(" in namespace {}", context.settings.namespace)
+        }
+        _ => String::new(),
+    };
+    writeln!(context.err, "nothing found{place}")
 }
 
 /// Where several kinds are shown, each name says which it is of.

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
+/// The layout of data directories that this version reads and writes.
+const VERSION: &str = "1";
+
 /// The folders of a data directory.
 #[derive(Clone, Debug)]
 pub struct DataDir {
@@ -56,6 +59,31 @@ impl DataDir {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether a first start was completed here: whoever deletes the first Broker later does not get
+    /// it back. A directory of a later version is not touched.
+    pub fn is_initialized(&self) -> anyhow::Result<bool> {
+        match std::fs::read_to_string(self.version()) {
+            Ok(version) if version.trim() == VERSION => Ok(true),
+            Ok(version) => anyhow::bail!(
+                "{} was written by another version of heddle (layout {}, this is {VERSION})",
+                self.root.display(),
+                version.trim()
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context("the data directory's version cannot be read"),
+        }
+    }
+
+    /// Says that the first start was completed.
+    pub fn mark_initialized(&self) -> anyhow::Result<()> {
+        std::fs::write(self.version(), format!("{VERSION}\n"))
+            .context("the data directory's version cannot be written")
+    }
+
+    fn version(&self) -> PathBuf {
+        self.root.join("version")
     }
 
     /// Says where the process listens, in one step: a reader sees the old file or the new one.

@@ -9,7 +9,7 @@ use kube::api::{DynamicObject, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 
-use crate::cli::apply::{Applied, apply_all};
+use crate::cli::apply::apply_all;
 use crate::cli::http::client as http_client;
 use crate::cli::manifest::{EventDocument, Manifest};
 
@@ -18,9 +18,14 @@ pub(super) async fn create_default_broker(client: &Client) -> anyhow::Result<()>
     let api: Api<Broker> = Api::namespaced(client.clone(), "default");
     let broker = Broker::new("default", BrokerSpec::default());
     match api.create(&PostParams::default(), &broker).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        Err(error) => Err(error).context("the Broker default/default cannot be made"),
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => return Err(error).context("the Broker default/default cannot be made"),
+    }
+    // Ready means that events are taken.
+    match judged(client, "Broker", Some("default"), "default").await {
+        None => Ok(()),
+        Some(reason) => anyhow::bail!("the Broker default/default is not ready: {reason}"),
     }
 }
 
@@ -36,7 +41,8 @@ pub(super) async fn apply(client: &Client, manifests: &[Manifest]) -> anyhow::Re
         applied.push(result?);
     }
     for one in &applied {
-        match judged(client, one).await {
+        let kind = one.object["kind"].as_str().unwrap_or_default();
+        match judged(client, kind, one.namespace.as_deref(), &one.name).await {
             Some(reason) => tracing::warn!(applied = %one, reason, "not ready"),
             None => tracing::info!(applied = %one, "ready"),
         }
@@ -44,25 +50,24 @@ pub(super) async fn apply(client: &Client, manifests: &[Manifest]) -> anyhow::Re
     Ok(())
 }
 
-/// Waits until the controllers have looked at an object; tells why it is not ready, if so.
-async fn judged(client: &Client, applied: &Applied) -> Option<String> {
-    let resource = resource_of(applied.object["kind"].as_str().unwrap_or_default());
-    let api: Api<DynamicObject> = match &applied.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => return None,
-    };
-    if applied.object["kind"] == "ConfigMap" {
-        return None;
-    }
-    let seen = await_condition(
-        api.clone(),
-        &applied.name,
-        |object: Option<&DynamicObject>| object.is_some_and(|object| ready(object).is_some()),
-    );
+/// Waits until the controllers have looked at an object; tells why it is not ready, if so. Kinds
+/// that are only stored are ready at once.
+async fn judged(
+    client: &Client,
+    kind: &str,
+    namespace: Option<&str>,
+    name: &str,
+) -> Option<String> {
+    let namespace = namespace.filter(|_| kind != "ConfigMap")?;
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &resource_of(kind));
+    let seen = await_condition(api.clone(), name, |object: Option<&DynamicObject>| {
+        object.is_some_and(|object| ready(object).is_some())
+    });
     if tokio::time::timeout(LOOK, seen).await.is_err() {
         return Some("the controllers have not looked at it yet".to_owned());
     }
-    let object = api.get(&applied.name).await.ok()?;
+    let object = api.get(name).await.ok()?;
     let (status, reason) = ready(&object)?;
     (status != "True").then_some(reason)
 }

@@ -54,15 +54,15 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     let listeners = Listeners::bind(listen, api, admin).await?;
     let data_dir = DataDir::create(&data)?;
     data_dir.remove_endpoints();
-    let first_start = !data_dir.api().exists();
     let shutdown = Shutdown::default();
     let parts = Parts::open(&data_dir, &listeners.endpoints, &shutdown)?;
     let client = parts.api.client();
     let endpoints = listeners.endpoints.clone();
     let synced = parts.start(listeners, max_event_bytes, log_level, &shutdown);
     let ready = async {
-        if first_start {
+        if !data_dir.is_initialized()? {
             first_steps::create_default_broker(&client).await?;
+            data_dir.mark_initialized()?;
         }
         control::wait_until_synced(synced).await?;
         first_steps::apply(&client, &manifests.resources).await?;
@@ -176,7 +176,7 @@ impl Parts {
             let clock = Arc::clone(&clock);
             Arc::new(move || clock.now())
         };
-        let api = ApiServer::open(&data.api(), heddle_crds::kinds(), now)?;
+        let api = ApiServer::open(&data.api(), heddle_broker::control::admission::kinds(), now)?;
         let dispatcher = Dispatcher::open(
             DispatcherOptions {
                 state,
@@ -285,7 +285,7 @@ impl Parts {
         });
         let api: Check = Box::new(move || match api.health() {
             ApiHealth::Good => Ok(()),
-            ApiHealth::ReadOnly { reason } => Err(reason.to_string()),
+            ApiHealth::ReadOnly { reason } => Err(reason),
         });
         let controllers: Check = Box::new(move || match *synced.borrow() {
             Progress::Synced => Ok(()),

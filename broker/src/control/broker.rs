@@ -5,7 +5,7 @@
 //! does in Knative. Brokers of other classes belong to other controllers and are left alone.
 
 use heddle_crds::annotations::{self, BROKER_CLASS, RetentionPolicy};
-use heddle_crds::duck::Addressable;
+use heddle_crds::conditions::ConditionManager;
 use heddle_crds::eventing::broker as types;
 use heddle_crds::eventing::{Broker, BrokerStatus};
 use heddle_crds::kube::queue::Key;
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
 
+use super::report;
 use super::{Facts, Step, StoreKind, log_name, log_prefix, status_write};
 use crate::directory::EntryKind;
 use crate::log::{LogStats, Retention};
@@ -87,7 +88,7 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         }
         Err(_) => steps.push(withdraw),
     }
-    let status = status(world, facts, broker, &log, store.err(), now);
+    let status = status(world, facts, broker, &log, store.err().as_deref(), now);
     let write = status_write(key, &**broker, broker.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));
     steps
@@ -158,97 +159,68 @@ fn status(
     facts: &Facts,
     broker: &Broker,
     log: &str,
-    refused: Option<String>,
+    refused: Option<&str>,
     now: Timestamp,
 ) -> BrokerStatus {
     let mut status = broker.status.clone().unwrap_or_default();
     status.observed_generation = broker.metadata.generation;
     let namespace = broker.namespace().unwrap_or_default();
-    let url = format!("{}/{namespace}/{}", facts.ingress_url, broker.name_any());
-    let address = Addressable {
-        name: Some("http".to_owned()),
-        url: Some(url),
-        ..Addressable::default()
-    };
+    let fact = facts.logs.get(log);
     let mut conditions = std::mem::take(&mut status.conditions);
     let mut manage = types::CONDITIONS.manage(&mut conditions, now);
     manage.initialize();
-    match (&refused, facts.logs.get(log)) {
-        (Some(reason), _) => {
-            manage.mark_false(
-                types::TRIGGER_CHANNEL_READY,
-                "ChannelTemplateFailed",
-                reason,
-            );
-        }
-        (None, Some(Err(reason))) => {
-            manage.mark_false(types::TRIGGER_CHANNEL_READY, "LogFailed", reason);
-        }
-        (None, None) => {
-            manage.mark_unknown(
-                types::TRIGGER_CHANNEL_READY,
-                "LogOpening",
-                "The log is being opened.",
-            );
-        }
-        (None, Some(Ok(stats))) => {
-            manage.mark_true(types::TRIGGER_CHANNEL_READY);
-            mark_retention(&mut manage, stats);
-        }
-    }
+    mark_log(&mut manage, refused, fact);
     manage.mark_true(types::INGRESS_READY);
     manage.mark_true(types::FILTER_READY);
-    manage.mark_true_with_reason(
-        types::EVENT_POLICIES_READY,
-        "OIDCDisabled",
-        "Feature \"authentication-oidc\" must be enabled to support Authorization",
-    );
-    let served = refused.is_none() && matches!(facts.logs.get(log), Some(Ok(_)));
-    if served {
+    report::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
+    status.address = None;
+    if refused.is_none() && matches!(fact, Some(Ok(_))) {
         manage.mark_true(types::ADDRESSABLE);
-        status.address = Some(address.clone());
-        status.addresses = vec![address];
+        let url = format!("{}/{namespace}/{}", facts.ingress_url, broker.name_any());
+        status.address = Some(report::address(url));
     } else {
         manage.mark_false(
             types::ADDRESSABLE,
             "NotServed",
             "The broker has no log yet.",
         );
-        status.address = None;
-        status.addresses = Vec::new();
     }
+    status.addresses = status.address.iter().cloned().collect();
     let sink = broker
         .spec
         .delivery
         .as_ref()
         .and_then(|d| d.dead_letter_sink.as_ref());
-    status.delivery = heddle_crds::duck::DeliveryStatus::default();
-    match sink.map(|sink| world.resolve(sink, &namespace)) {
-        None => manage.mark_true_with_reason(
-            types::DEAD_LETTER_SINK_RESOLVED,
-            "DeadLetterSinkNotConfigured",
-            "No dead letter sink is configured.",
-        ),
-        Some(Ok(resolved)) => {
-            manage.mark_true(types::DEAD_LETTER_SINK_RESOLVED);
-            status.delivery.dead_letter_sink_uri = Some(resolved.uri);
-            status.delivery.dead_letter_sink_ca_certs = resolved.ca_certs;
-            status.delivery.dead_letter_sink_audience = resolved.audience;
-        }
-        Some(Err(error)) => manage.mark_false(
-            types::DEAD_LETTER_SINK_RESOLVED,
-            "Unable to get the DeadLetterSink's URI",
-            &error.to_string(),
-        ),
-    }
+    let found = sink.map(|sink| world.resolve(sink, &namespace));
+    status.delivery =
+        report::dead_letter_sink(&mut manage, types::DEAD_LETTER_SINK_RESOLVED, found);
     status.conditions = conditions;
     status
+}
+
+fn mark_log(
+    manage: &mut ConditionManager<'_>,
+    refused: Option<&str>,
+    fact: Option<&Result<LogStats, String>>,
+) {
+    let condition = types::TRIGGER_CHANNEL_READY;
+    match (refused, fact) {
+        (Some(reason), _) => manage.mark_false(condition, "ChannelTemplateFailed", reason),
+        (None, Some(Err(reason))) => manage.mark_false(condition, "LogFailed", reason),
+        (None, None) => {
+            manage.mark_unknown(condition, "LogOpening", "The log is being opened.");
+        }
+        (None, Some(Ok(stats))) => {
+            manage.mark_true(condition);
+            mark_retention(manage, stats);
+        }
+    }
 }
 
 /// The condition that says whether retention is in the way of delivery. Informational.
 pub const LOG_RETENTION: &str = "LogRetention";
 
-fn mark_retention(manage: &mut heddle_crds::conditions::ConditionManager<'_>, stats: &LogStats) {
+fn mark_retention(manage: &mut ConditionManager<'_>, stats: &LogStats) {
     if stats.expired_unread > 0 {
         manage.mark_false(
             LOG_RETENTION,

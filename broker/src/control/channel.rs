@@ -3,11 +3,12 @@
 //! The channel behind has the Channel's name and belongs to it. InMemoryChannel is the one kind that
 //! can stand behind a Channel so far.
 
+use heddle_crds::conditions::{self, ConditionManager};
 use heddle_crds::duck::{Addressable, DeliveryStatus, KReference};
 use heddle_crds::kube::queue::Key;
 use heddle_crds::kube::writer::{Write, resource_of, status_patch};
 use heddle_crds::messaging::channel as types;
-use heddle_crds::messaging::{Channel, ChannelStatus, InMemoryChannel};
+use heddle_crds::messaging::{Channel, ChannelStatus, InMemoryChannel, InMemoryChannelStatus};
 use heddle_crds::world::World;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -15,7 +16,7 @@ use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::{Step, status_write};
+use super::{Step, report, status_write};
 
 const API_VERSION: &str = "messaging.knative.dev/v1";
 const BEHIND: &str = "InMemoryChannel";
@@ -40,7 +41,7 @@ pub(super) fn plan(world: &World, key: &Key, now: Timestamp) -> Vec<Step> {
             template.kind, template.api_version
         )
     });
-    let status = status(world, channel, refused, now);
+    let status = status(world, channel, refused.as_deref(), now);
     let write = status_write(key, &**channel, channel.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));
     steps
@@ -77,7 +78,7 @@ fn behind(channel: &Channel) -> DynamicObject {
         block_owner_deletion: Some(true),
     }]);
     let template = channel.spec.channel_template.clone().unwrap_or_default();
-    let mut spec = serde_json::Map::from(template.spec.unwrap_or_default());
+    let mut spec = template.spec.unwrap_or_default();
     if let Some(delivery) = &channel.spec.delivery {
         spec.insert("delivery".to_owned(), json!(delivery));
     }
@@ -88,7 +89,7 @@ fn behind(channel: &Channel) -> DynamicObject {
 fn status(
     world: &World,
     channel: &Channel,
-    refused: Option<String>,
+    refused: Option<&str>,
     now: Timestamp,
 ) -> ChannelStatus {
     let mut status = channel.status.clone().unwrap_or_default();
@@ -101,39 +102,14 @@ fn status(
         .in_memory_channels
         .get(&namespace, &channel.name_any());
     let behind_status = behind.and_then(|behind| behind.status.clone());
-    status.channel = None;
-    match (&refused, &behind_status) {
-        (Some(reason), _) => {
-            manage.mark_false(
-                types::BACKING_CHANNEL_READY,
-                "ChannelTemplateFailed",
-                reason,
-            );
-        }
-        (None, None) => manage.mark_unknown(
-            types::BACKING_CHANNEL_READY,
-            "BackingChannelNotConfigured",
-            "BackingChannel has not yet been reconciled.",
-        ),
-        (None, Some(behind)) => {
-            status.channel = Some(KReference {
-                kind: BEHIND.to_owned(),
-                namespace: Some(namespace.clone()),
-                name: channel.name_any(),
-                api_version: API_VERSION.to_owned(),
-                ..KReference::default()
-            });
-            if heddle_crds::conditions::is_true(&behind.conditions, "Ready") {
-                manage.mark_true(types::BACKING_CHANNEL_READY);
-            } else {
-                manage.mark_unknown(
-                    types::BACKING_CHANNEL_READY,
-                    "BackingChannelNotReady",
-                    "The channel behind this one is not ready yet.",
-                );
-            }
-        }
-    }
+    status.channel = behind_status.as_ref().map(|_| KReference {
+        kind: BEHIND.to_owned(),
+        namespace: Some(namespace.clone()),
+        name: channel.name_any(),
+        api_version: API_VERSION.to_owned(),
+        ..KReference::default()
+    });
+    mark_behind(&mut manage, refused, behind_status.as_ref());
     let address = behind_status
         .as_ref()
         .and_then(|behind| behind.address.clone());
@@ -153,16 +129,36 @@ fn status(
             .is_some_and(|d| d.dead_letter_sink.is_some()),
         &status.delivery,
     );
-    super::in_memory_channel::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
+    report::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
     status.conditions = conditions;
     status
 }
 
-fn mark_address(
-    manage: &mut heddle_crds::conditions::ConditionManager<'_>,
-    address: Option<&Addressable>,
-    condition: &str,
+fn mark_behind(
+    manage: &mut ConditionManager<'_>,
+    refused: Option<&str>,
+    behind: Option<&InMemoryChannelStatus>,
 ) {
+    let condition = types::BACKING_CHANNEL_READY;
+    match (refused, behind) {
+        (Some(reason), _) => manage.mark_false(condition, "ChannelTemplateFailed", reason),
+        (None, None) => manage.mark_unknown(
+            condition,
+            "BackingChannelNotConfigured",
+            "BackingChannel has not yet been reconciled.",
+        ),
+        (None, Some(behind)) if conditions::is_true(&behind.conditions, "Ready") => {
+            manage.mark_true(condition);
+        }
+        (None, Some(_)) => manage.mark_unknown(
+            condition,
+            "BackingChannelNotReady",
+            "The channel behind this one is not ready yet.",
+        ),
+    }
+}
+
+fn mark_address(manage: &mut ConditionManager<'_>, address: Option<&Addressable>, condition: &str) {
     if address.is_some() {
         manage.mark_true(condition);
     } else {
@@ -175,7 +171,7 @@ fn mark_address(
 }
 
 fn mark_dead_letter_sink(
-    manage: &mut heddle_crds::conditions::ConditionManager<'_>,
+    manage: &mut ConditionManager<'_>,
     condition: &str,
     wanted: bool,
     resolved: &DeliveryStatus,

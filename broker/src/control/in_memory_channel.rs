@@ -3,8 +3,6 @@
 //! Its subscribers are written into its spec by the Subscription controller and served by the
 //! dispatcher, which also reports on them in `status.subscribers`; this plan leaves that field as it is.
 
-use heddle_crds::conditions::ConditionManager;
-use heddle_crds::duck::{Addressable, DeliveryStatus};
 use heddle_crds::kube::queue::Key;
 use heddle_crds::messaging::in_memory_channel as types;
 use heddle_crds::messaging::{InMemoryChannel, InMemoryChannelStatus};
@@ -12,6 +10,7 @@ use heddle_crds::world::World;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::report;
 use super::{Facts, Step, StoreKind, broker, log_name, log_prefix, status_write};
 use crate::directory::EntryKind;
 
@@ -89,22 +88,14 @@ fn status(
     let mut manage = types::CONDITIONS.manage(&mut conditions, now);
     manage.initialize();
     let namespace = channel.namespace().unwrap_or_default();
+    status.address = None;
     match facts.logs.get(log) {
         Some(Ok(_)) => {
             manage.mark_true(types::DISPATCHER_READY);
             manage.mark_true(types::ADDRESSABLE);
-            let url = format!(
-                "{}/channels/{namespace}/{}",
-                facts.ingress_url,
-                channel.name_any()
-            );
-            let address = Addressable {
-                name: Some("http".to_owned()),
-                url: Some(url),
-                ..Addressable::default()
-            };
-            status.address = Some(address.clone());
-            status.addresses = vec![address];
+            let name = channel.name_any();
+            let url = format!("{}/channels/{namespace}/{name}", facts.ingress_url);
+            status.address = Some(report::address(url));
         }
         other => {
             let reason = match other {
@@ -115,6 +106,7 @@ fn status(
             manage.mark_false(types::ADDRESSABLE, "LogNotOpen", reason);
         }
     }
+    status.addresses = status.address.iter().cloned().collect();
     // The front door of all channels is the process's own ingress, which listens before this runs.
     for condition in [
         types::SERVICE_READY,
@@ -123,40 +115,15 @@ fn status(
     ] {
         manage.mark_true(condition);
     }
-    mark_policies(&mut manage, types::EVENT_POLICIES_READY);
+    report::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
     let sink = channel
         .spec
         .delivery
         .as_ref()
         .and_then(|d| d.dead_letter_sink.as_ref());
-    status.delivery = DeliveryStatus::default();
-    match sink.map(|sink| world.resolve(sink, &namespace)) {
-        None => manage.mark_true_with_reason(
-            types::DEAD_LETTER_SINK_RESOLVED,
-            "DeadLetterSinkNotConfigured",
-            "No dead letter sink is configured.",
-        ),
-        Some(Ok(resolved)) => {
-            manage.mark_true(types::DEAD_LETTER_SINK_RESOLVED);
-            status.delivery.dead_letter_sink_uri = Some(resolved.uri);
-            status.delivery.dead_letter_sink_ca_certs = resolved.ca_certs;
-            status.delivery.dead_letter_sink_audience = resolved.audience;
-        }
-        Some(Err(error)) => manage.mark_false(
-            types::DEAD_LETTER_SINK_RESOLVED,
-            "DeadLetterSinkResolveFailed",
-            &error.to_string(),
-        ),
-    }
+    let found = sink.map(|sink| world.resolve(sink, &namespace));
+    status.delivery =
+        report::dead_letter_sink(&mut manage, types::DEAD_LETTER_SINK_RESOLVED, found);
     status.conditions = conditions;
     status
-}
-
-/// No policies apply while authentication is off, which Knative says in these words.
-pub(super) fn mark_policies(manage: &mut ConditionManager<'_>, condition: &str) {
-    manage.mark_true_with_reason(
-        condition,
-        "OIDCDisabled",
-        "Feature \"authentication-oidc\" must be enabled to support Authorization",
-    );
 }

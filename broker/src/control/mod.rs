@@ -7,11 +7,14 @@
 //! * [`channel`]: Channel -> the channel behind it; its address is that channel's.
 //! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
 //! * [`apply`]: the executor.
+//! * [`admission`]: refuses Triggers whose filters cannot be built.
 
+pub mod admission;
 pub mod apply;
 pub mod broker;
 pub mod channel;
 pub mod in_memory_channel;
+mod report;
 
 use std::collections::BTreeMap;
 

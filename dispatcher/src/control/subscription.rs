@@ -5,7 +5,7 @@
 //! plan reports.
 
 use heddle_broker::control::status_write;
-use heddle_crds::conditions;
+use heddle_crds::conditions::{self, ConditionManager};
 use heddle_crds::duck::SubscriberSpec;
 use heddle_crds::kube::queue::Key;
 use heddle_crds::messaging::subscription as types;
@@ -159,6 +159,39 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
     let mut manage = types::CONDITIONS.manage(&mut conditions, now);
     manage.initialize();
     let channel = channel_of(world, subscription);
+    mark_channel(&mut manage, subscription, channel);
+    match destinations(world, facts, subscription) {
+        Ok(to) => {
+            manage.mark_true(types::REFERENCES_RESOLVED);
+            status.physical_subscription = Some(physical(&to));
+        }
+        Err((reason, message)) => {
+            manage.mark_false(types::REFERENCES_RESOLVED, reason, &message);
+            status.physical_subscription = None;
+        }
+    }
+    manage.mark_true_with_reason(
+        types::OIDC_IDENTITY_CREATED,
+        "authentication-oidc feature disabled",
+        "",
+    );
+    status.conditions = conditions;
+    let write = status_write(
+        key,
+        &**subscription,
+        subscription.status.as_ref(),
+        &status,
+        &[],
+    );
+    write.map(Step::Write).into_iter().collect()
+}
+
+/// Marks what the channel says: whether it is ready, and whether it delivers to the Subscription.
+fn mark_channel(
+    manage: &mut ConditionManager<'_>,
+    subscription: &Subscription,
+    channel: Option<&InMemoryChannel>,
+) {
     match channel.map(|channel| channel.status.clone().unwrap_or_default()) {
         Some(status) if conditions::is_true(&status.conditions, "Ready") => {
             manage.mark_true(types::CHANNEL_READY);
@@ -175,16 +208,6 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
                 to.kind, to.name
             );
             manage.mark_false(types::CHANNEL_READY, "ChannelReferenceFailed", &message);
-        }
-    }
-    match destinations(world, facts, subscription) {
-        Ok(to) => {
-            manage.mark_true(types::REFERENCES_RESOLVED);
-            status.physical_subscription = Some(physical(&to));
-        }
-        Err((reason, message)) => {
-            manage.mark_false(types::REFERENCES_RESOLVED, reason, &message);
-            status.physical_subscription = None;
         }
     }
     let uid = subscription.uid().unwrap_or_default();
@@ -207,20 +230,6 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
             "Subscription not yet marked ready by Channel",
         ),
     }
-    manage.mark_true_with_reason(
-        types::OIDC_IDENTITY_CREATED,
-        "authentication-oidc feature disabled",
-        "",
-    );
-    status.conditions = conditions;
-    let write = status_write(
-        key,
-        &**subscription,
-        subscription.status.as_ref(),
-        &status,
-        &[],
-    );
-    write.map(Step::Write).into_iter().collect()
 }
 
 fn physical(to: &Destinations) -> PhysicalSubscription {

@@ -1,10 +1,10 @@
 //! Trigger -> a consumer of its Broker's log.
 //!
-//! A Trigger that cannot deliver yet (its subscriber has no address, its filter is not understood)
+//! A Trigger that cannot deliver yet (its subscriber has no address, its filter cannot be built)
 //! gets a consumer all the same, without a subscriber: from its first moment on, events wait for it.
 
-use heddle_broker::control::{StoreKind, broker as brokers, status_write};
-use heddle_broker::filter::{AttributesFilter, Filter};
+use heddle_broker::control::{StoreKind, admission, broker as brokers, status_write};
+use heddle_broker::filter::Filter;
 use heddle_crds::annotations::{BROKER_CLASS, DEPENDENCY, INJECTION};
 use heddle_crds::conditions::{self, ConditionManager, ConditionStatus};
 use heddle_crds::duck::{DeliverySpec, DeliveryStatus};
@@ -150,24 +150,15 @@ fn log_of(world: &World, facts: &Facts, broker: &Broker) -> Option<LogRef> {
     facts.logs.contains(&name).then_some(LogRef { store, name })
 }
 
-/// The compiled filter; or why it is not understood, for people. A filter that is not understood
-/// never matches more than was asked for.
+/// The most characters of a condition's message about a filter.
+const MAX_MESSAGE: usize = 1024;
+
+/// The compiled filter; or why it cannot be built, for people. Such a filter matches nothing: it
+/// must never match more than was asked for.
 fn filter(trigger: &Trigger) -> Result<Filter, String> {
-    if !trigger.spec.filters.is_empty() {
-        return Err("spec.filters is not supported yet; use spec.filter.attributes".to_owned());
-    }
-    let attributes = trigger
-        .spec
-        .filter
-        .as_ref()
-        .and_then(|filter| filter.attributes.as_ref());
-    Ok(match attributes {
-        Some(wanted) if !wanted.is_empty() => Filter::Attributes(AttributesFilter::new(
-            wanted
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        )),
-        _ => Filter::All,
+    admission::filter(trigger).map_err(|errors| {
+        let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        all.join("; ").chars().take(MAX_MESSAGE).collect()
     })
 }
 
@@ -295,7 +286,7 @@ fn status(
         Err((_, reason, message)) => manage.mark_false(types::DEPENDENCY_READY, reason, message),
     }
     match &found.filter {
-        Err(error) => manage.mark_false(types::SUBSCRIPTION_READY, "FilterNotSupported", error),
+        Err(error) => manage.mark_false(types::SUBSCRIPTION_READY, "FilterInvalid", error),
         Ok(_) if facts.running.contains(id) => manage.mark_true(types::SUBSCRIPTION_READY),
         Ok(_) => manage.mark_unknown(
             types::SUBSCRIPTION_READY,
@@ -395,3 +386,6 @@ fn injected(namespace: &str) -> DynamicObject {
     object.data = json!({ "spec": Value::Object(serde_json::Map::new()) });
     object
 }
+
+#[cfg(test)]
+mod tests;

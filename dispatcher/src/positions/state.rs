@@ -133,7 +133,7 @@ impl Position {
         look(&self.state.lock())
     }
 
-    /// Changes the position; it is written within [`INTERVAL`].
+    /// Changes the position; it is written within [`INTERVAL`](super::INTERVAL).
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state.lock());
         if !self.dirty.swap(true, Ordering::AcqRel) {

@@ -57,7 +57,7 @@ impl Clock for TokioClock {
 /// A dispatcher with what it needs. Logs outlive its restarts.
 pub struct World {
     pub dir: TempDir,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<dyn LogStore>,
     pub log: Arc<dyn Log>,
     pub clock: Arc<dyn Clock>,
     pub locals: LocalSubscribers,
@@ -79,7 +79,7 @@ struct Parts {
 
 fn open(
     dir: &Path,
-    store: &Arc<MemoryStore>,
+    store: &Arc<dyn LogStore>,
     locals: &LocalSubscribers,
     clock: &Arc<dyn Clock>,
     window_bytes: usize,
@@ -93,7 +93,7 @@ fn open(
     let options = DispatcherOptions {
         state: sled::open(dir).unwrap(),
         state_dir: dir.to_owned(),
-        dead_letters: Arc::clone(store) as Arc<dyn LogStore>,
+        dead_letters: Arc::clone(store),
         locals: locals.clone(),
         clock: Arc::clone(clock),
         seed: 7,
@@ -136,7 +136,7 @@ impl World {
         locals: LocalSubscribers,
         clock: Arc<dyn Clock>,
         window_bytes: usize,
-        store: Arc<MemoryStore>,
+        store: Arc<dyn LogStore>,
         log: Arc<dyn Log>,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! What every manifest must have, whatever its kind, checked before anything is sent.
 //!
 //! The API checks the rest; its answers are shown in the same way (see
-//! [`Manifest::diagnostics`](super::Manifest::diagnostics)).
+//! [`Manifest::diagnostic`](super::Manifest::diagnostic)).
 
 use std::sync::Arc;
 

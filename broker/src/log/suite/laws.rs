@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::{ALL, KEEP, Subject, check_batch, event, fill, read_all, until};
 use crate::clock::Clock as _;
 use crate::event::Event;
@@ -35,10 +37,10 @@ pub async fn durable<S: Subject>() {
 pub async fn whole<S: Subject>() {
     let subject = S::create();
     let log = subject.store().open("log", KEEP).unwrap();
-    let mut tasks = Vec::new();
+    let mut tasks = JoinSet::new();
     for writer in 0..8_u64 {
         let log = Arc::clone(&log);
-        tasks.push(tokio::spawn(async move {
+        tasks.spawn(async move {
             for round in 0..10 {
                 let id = writer * 100 + round * 10;
                 let unit: Vec<Event> = (0..5).map(|n| event(id + n, 50)).collect();
@@ -53,10 +55,10 @@ pub async fn whole<S: Subject>() {
                     assert_eq!(record.event, event(id + n as u64, 50));
                 }
             }
-        }));
+        });
     }
-    for task in tasks {
-        task.await.unwrap();
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
     }
     assert_eq!(log.stats().next, 400);
 }
@@ -90,9 +92,10 @@ pub async fn ordered<S: Subject>() {
 pub async fn visible_after_commit<S: Subject>() {
     let subject = S::create();
     let log = subject.store().open("log", KEEP).unwrap();
-    let writer = {
+    let mut writer = JoinSet::new();
+    writer.spawn({
         let log = Arc::clone(&log);
-        tokio::spawn(async move {
+        async move {
             for n in 0..100_u64 {
                 let unit = (0..3).map(|k| event(n * 3 + k, 30)).collect();
                 let offsets = log.append(unit).unwrap().await.unwrap();
@@ -101,8 +104,8 @@ pub async fn visible_after_commit<S: Subject>() {
                     "committed, but past the tail"
                 );
             }
-        })
-    };
+        }
+    });
     let mut tail = log.tail();
     let mut at = 0;
     while at < 300 {
@@ -114,7 +117,7 @@ pub async fn visible_after_commit<S: Subject>() {
         assert!(batch.next <= *log.tail().borrow(), "read past the tail");
         at = batch.next;
     }
-    writer.await.unwrap();
+    writer.join_next().await.unwrap().unwrap();
 }
 
 /// Law 5: bytes come back as they were appended.

@@ -120,7 +120,8 @@ fn open_db(dir: &Path) -> Result<Db, DiskError> {
                         dir: dir.to_owned(),
                     });
                 }
-                std::thread::sleep(LOCK_PAUSE);
+                // The caller blocks on the disk anyway, and there is nothing to be woken by.
+                std::thread::park_timeout(LOCK_PAUSE);
             }
             Err(error) => return Err(error.into()),
         }

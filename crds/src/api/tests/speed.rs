@@ -1,6 +1,6 @@
 //! How fast it is; printed to be looked at, since the machine that runs tests is shared.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use futures::StreamExt;
 use kube::api::{ListParams, PostParams};

@@ -1,0 +1,131 @@
+//! Admission of what only this crate can judge: that a Trigger's filters can be built.
+//!
+//! The resource types know the structure of `filters` and nothing of expressions. [`kinds`] is their
+//! list of kinds with Trigger's admission wrapped: whatever it says comes first, and where it has
+//! nothing to say against an element, the filter is compiled as the dispatcher will compile it. So an
+//! expression that cannot be read is refused with the position of the fault when it is written. An
+//! update that leaves `filters` as they are is not refused for them, so that a Trigger which was
+//! stored under other rules can still be changed and marked.
+
+use std::sync::Arc;
+
+use heddle_crds::eventing::Trigger;
+use heddle_crds::eventing::filter::SubscriptionsApiFilter;
+use heddle_crds::resource::{Admission, AdmissionContext, FieldError, ResourceKind};
+use serde_json::Value;
+
+use crate::filter::{Filter, FilterError, FilterFault, Spec};
+
+/// Every kind that the API serves, with everything that is refused on admission.
+#[must_use]
+pub fn kinds() -> Vec<ResourceKind> {
+    let mut kinds = heddle_crds::kinds();
+    for kind in &mut kinds {
+        if kind.group == "eventing.knative.dev" && kind.kind == "Trigger" {
+            kind.admission = Arc::new(TriggerAdmission {
+                inner: Arc::clone(&kind.admission),
+            });
+        }
+    }
+    kinds
+}
+
+/// The compiled filter of a Trigger.
+///
+/// # Errors
+///
+/// Everything that is wrong with it; at least one thing.
+pub fn filter(trigger: &Trigger) -> Result<Filter, Vec<FilterError>> {
+    let spec = &trigger.spec;
+    let attributes = spec
+        .filter
+        .as_ref()
+        .and_then(|filter| filter.attributes.as_ref());
+    let attributes: Vec<_> = attributes
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let filters: Vec<_> = spec.filters.iter().map(element).collect();
+    Filter::compile(&attributes, &filters)
+}
+
+/// An element as plain data. Recurses as deep as the JSON that the object was read from, whose
+/// depth the reader bounds.
+fn element(filter: &SubscriptionsApiFilter) -> Spec {
+    let texts = |map: &Option<heddle_crds::duck::StringMap>| {
+        map.iter()
+            .flatten()
+            .map(|(name, text)| (name.clone(), text.clone()))
+            .collect()
+    };
+    let list =
+        |list: &Option<Vec<SubscriptionsApiFilter>>| list.iter().flatten().map(element).collect();
+    Spec {
+        exact: texts(&filter.exact),
+        prefix: texts(&filter.prefix),
+        suffix: texts(&filter.suffix),
+        all: list(&filter.all),
+        any: list(&filter.any),
+        not: filter.not.as_deref().map(|not| Box::new(element(not))),
+        cesql: filter.cesql.clone(),
+    }
+}
+
+struct TriggerAdmission {
+    inner: Arc<dyn Admission>,
+}
+
+impl Admission for TriggerAdmission {
+    fn default(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        context: &dyn AdmissionContext,
+    ) -> Result<(), Vec<FieldError>> {
+        self.inner.default(object, old, context)
+    }
+
+    fn validate(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        context: &dyn AdmissionContext,
+    ) -> Vec<FieldError> {
+        let mut errors = self.inner.validate(object, old, context);
+        let of_filters = |object: &Value| object.pointer("/spec/filters").cloned();
+        let filters = of_filters(object);
+        let deleted = object.pointer("/metadata/deletionTimestamp").is_some();
+        if filters.is_none() || deleted || old.is_some_and(|old| of_filters(old) == filters) {
+            return errors;
+        }
+        // What cannot be decoded has been reported.
+        let Ok(trigger) = serde_json::from_value::<Trigger>(object.clone()) else {
+            return errors;
+        };
+        for error in filter(&trigger).err().unwrap_or_default() {
+            let told = errors.iter().any(|known| {
+                known.field == error.path
+                    // A wrong name is reported at its map.
+                    || error.path.strip_prefix(&known.field).is_some_and(|rest| {
+                        rest.starts_with('.') && error.fault == FilterFault::Name
+                    })
+            });
+            if !told {
+                errors.push(field_error(&error));
+            }
+        }
+        errors
+    }
+}
+
+fn field_error(error: &FilterError) -> FieldError {
+    FieldError {
+        field: error.path.clone(),
+        message: format!("invalid value: {error}"),
+        reason: "FieldValueInvalid",
+    }
+}
+
+#[cfg(test)]
+mod tests;

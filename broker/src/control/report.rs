@@ -1,0 +1,53 @@
+//! What the statuses of Brokers and channels have in common.
+
+use heddle_crds::conditions::ConditionManager;
+use heddle_crds::duck::{Addressable, DeliveryStatus};
+use heddle_crds::world::{Resolved, Unresolved};
+
+/// The one address of something that the ingress serves.
+pub(super) fn address(url: String) -> Addressable {
+    Addressable {
+        name: Some("http".to_owned()),
+        url: Some(url),
+        ..Addressable::default()
+    }
+}
+
+/// No policies apply while authentication is off, which Knative says in these words.
+pub(super) fn mark_policies(manage: &mut ConditionManager<'_>, condition: &str) {
+    manage.mark_true_with_reason(
+        condition,
+        "OIDCDisabled",
+        "Feature \"authentication-oidc\" must be enabled to support Authorization",
+    );
+}
+
+/// Marks whether the dead letter sink was found, where one is configured, and returns the part of
+/// the status that says where it is.
+pub(super) fn dead_letter_sink(
+    manage: &mut ConditionManager<'_>,
+    condition: &str,
+    found: Option<Result<Resolved, Unresolved>>,
+) -> DeliveryStatus {
+    match found {
+        None => manage.mark_true_with_reason(
+            condition,
+            "DeadLetterSinkNotConfigured",
+            "No dead letter sink is configured.",
+        ),
+        Some(Ok(resolved)) => {
+            manage.mark_true(condition);
+            return DeliveryStatus {
+                dead_letter_sink_uri: Some(resolved.uri),
+                dead_letter_sink_ca_certs: resolved.ca_certs,
+                dead_letter_sink_audience: resolved.audience,
+            };
+        }
+        Some(Err(error)) => manage.mark_false(
+            condition,
+            "Unable to get the dead letter sink's URI",
+            &error.to_string(),
+        ),
+    }
+    DeliveryStatus::default()
+}

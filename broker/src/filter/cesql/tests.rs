@@ -1,0 +1,4 @@
+mod faults;
+mod kit;
+mod language;
+mod properties;
