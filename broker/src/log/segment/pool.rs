@@ -311,3 +311,33 @@ impl Pool {
         Ok(spare)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::fs::RealFileSystem;
+    use super::*;
+
+    #[test]
+    fn a_spare_is_prepared_at_the_pace_of_the_writer_unless_it_is_waited_for() {
+        let capacity = 64 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let pool = Pool::new(RealFileSystem::new(dir.path()), capacity, Vec::new(), 0);
+        pool.create().unwrap();
+        let mut state = pool.state.lock();
+        state.wanted = false;
+        let mut works = |used, prepared| {
+            state.used = used;
+            state.growing.as_mut().unwrap().prepared = prepared;
+            pool.has_work(&state)
+        };
+        assert!(works(capacity / 2, 0));
+        assert!(!works(capacity / 2, CHUNK));
+        assert!(works(capacity / 2 + CHUNK, CHUNK));
+        assert!(!works(capacity / 2 + CHUNK, 3 * CHUNK));
+        // Before the active segment is full, the spare is whole.
+        assert!(works(capacity - CHUNK, capacity - CHUNK - 1));
+        state.wanted = true;
+        assert!(pool.has_work(&state));
+    }
+}
