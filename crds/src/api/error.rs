@@ -329,7 +329,9 @@ fn prefix(reason: &str) -> &'static str {
 
 fn worded(error: &FieldError) -> String {
     let prefix = prefix(error.reason);
-    if error.message.starts_with(prefix) {
+    // Knative's messages begin with the same words, in lower case.
+    let begins = error.message.get(..prefix.len());
+    if begins.is_some_and(|begins| begins.eq_ignore_ascii_case(prefix)) {
         error.message.clone()
     } else if error.message.is_empty() {
         prefix.to_owned()
