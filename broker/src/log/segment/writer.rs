@@ -319,7 +319,6 @@ impl Writer {
 
     /// Makes a durable group visible, and answers its callers, each in one pass.
     fn publish(&mut self, segment: u64, group: Group) {
-        let mut touched: Vec<Arc<Stream>> = Vec::new();
         let counters = &self.shared.counters;
         for unit in &group.units {
             match unit {
@@ -332,12 +331,12 @@ impl Writer {
                     }
                     self.tail
                         .add(stream, &mut state, records.iter().map(|(_, record)| record));
+                    stream.registered.store(true, Ordering::Release);
+                    // Under the lock, so that nothing can be read past the tail.
+                    stream.tail.send_replace(state.next);
                     drop(state);
                     count(&counters.group_appends, 1);
                     count(&counters.group_events, records.len() as u64);
-                    if touched.last().is_none_or(|last| last.id != stream.id) {
-                        touched.push(Arc::clone(stream));
-                    }
                 }
                 Unit::Moved { stream, runs, .. } => {
                     let mut state = stream.state.lock();
@@ -359,13 +358,6 @@ impl Writer {
         counters
             .tail_bytes
             .store(self.tail.bytes as u64, Ordering::Relaxed);
-        touched.sort_by_key(|stream| stream.id);
-        touched.dedup_by_key(|stream| stream.id);
-        for stream in touched {
-            stream.registered.store(true, Ordering::Release);
-            let next = stream.state.lock().next;
-            stream.tail.send_replace(next);
-        }
         group.answer();
     }
 

@@ -99,6 +99,7 @@ async fn run(steps: Vec<Step>) {
         );
         let found: BTreeMap<Offset, Event> = records
             .into_iter()
+            .filter(|record| record.offset >= first)
             .map(|record| (record.offset, record.event))
             .collect();
         let expected: BTreeMap<Offset, Event> = model
