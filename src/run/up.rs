@@ -114,6 +114,12 @@ impl Listeners {
         let ingress = bind(ingress, "--listen").await?;
         let api = bind(api, "--api").await?;
         let admin = bind(admin, "--admin").await?;
+        for (listener, flag) in [(&api, "--api"), (&admin, "--admin")] {
+            let address = listener.local_addr()?;
+            if !address.ip().is_loopback() {
+                tracing::warn!(%address, "{flag} can be reached from other machines, and has no authentication");
+            }
+        }
         let url = |listener: &TcpListener| {
             listener
                 .local_addr()
