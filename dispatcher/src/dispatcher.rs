@@ -26,7 +26,7 @@ use crate::delivery::dead_letter;
 use crate::feed::{Feeds, Inbox};
 use crate::metrics::{self, Metrics, Observed};
 use crate::positions::{OpenError, Position, Positions, State};
-use crate::route::{Roads, Routes};
+use crate::route::{Roads, Routes, fnv1a};
 use crate::stats::{Board, ConsumerStats};
 use crate::subscriber::LocalSubscribers;
 use crate::subscriber::http::Executor;
@@ -339,7 +339,7 @@ impl Dispatcher {
             Reading::new(log, feed, inbox, Arc::clone(&budget), floor),
             self.window_bytes,
             budget,
-            self.seed ^ fingerprint(&id),
+            self.seed ^ fnv1a(&id.to_string()),
         );
         let done = CancellationToken::new();
         let guard = done.clone().drop_guard();
@@ -475,12 +475,4 @@ async fn close(
 /// How many events may queue for a consumer that shares the reading.
 fn queue(config: &ConsumerConfig) -> usize {
     (2 * config.max_in_flight as usize).max(512)
-}
-
-fn fingerprint(id: &ConsumerId) -> u64 {
-    id.to_string()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        })
 }

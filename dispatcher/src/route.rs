@@ -153,12 +153,17 @@ impl Roads {
 /// The part of idempotency keys that a consumer's events share: its uid, and a hash (FNV-1a) of
 /// the log's name, which may have characters that a header may not have.
 fn key_base(uid: &str, log: &str) -> String {
-    let hash = log.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = fnv1a(log);
     let uid: String = uid
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
         .collect();
     format!("{uid}-{hash:016x}-")
+}
+
+/// The hash FNV-1a: the same in every version and on every machine, unlike the standard library's.
+pub(crate) fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }

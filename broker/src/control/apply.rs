@@ -131,7 +131,6 @@ impl Control {
                     namespace,
                     name,
                     log,
-                    ..
                 } => {
                     self.serve(kind, &namespace, &name, &log);
                 }

@@ -82,7 +82,6 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
                     namespace,
                     name,
                     log: log.clone(),
-                    store: *store,
                 });
             }
         }

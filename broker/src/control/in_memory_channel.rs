@@ -60,7 +60,6 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
             namespace,
             name,
             log: log.clone(),
-            store,
         });
     }
     let status = status(world, facts, channel, &log, now);

@@ -14,7 +14,7 @@ pub mod apply;
 pub mod broker;
 pub mod channel;
 pub mod in_memory_channel;
-mod report;
+pub mod report;
 
 use std::collections::BTreeMap;
 
@@ -75,8 +75,6 @@ pub enum Step {
         name: String,
         /// The log that keeps the events.
         log: String,
-        /// Which store has the log.
-        store: StoreKind,
     },
     /// Take no events there any more.
     Withdraw {

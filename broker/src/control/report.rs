@@ -1,8 +1,8 @@
-//! What the statuses of Brokers and channels have in common.
+//! What the statuses of Brokers, channels and Triggers have in common.
 
 use heddle_crds::conditions::ConditionManager;
 use heddle_crds::duck::{Addressable, DeliveryStatus};
-use heddle_crds::world::{Resolved, Unresolved};
+use heddle_crds::world::Resolved;
 
 /// The one address of something that the ingress serves.
 pub(super) fn address(url: String) -> Addressable {
@@ -24,10 +24,10 @@ pub(super) fn mark_policies(manage: &mut ConditionManager<'_>, condition: &str) 
 
 /// Marks whether the dead letter sink was found, where one is configured, and returns the part of
 /// the status that says where it is.
-pub(super) fn dead_letter_sink(
+pub fn dead_letter_sink<E: std::fmt::Display>(
     manage: &mut ConditionManager<'_>,
     condition: &str,
-    found: Option<Result<Resolved, Unresolved>>,
+    found: Option<Result<Resolved, E>>,
 ) -> DeliveryStatus {
     match found {
         None => manage.mark_true_with_reason(

@@ -3,11 +3,11 @@
 //! A Trigger that cannot deliver yet (its subscriber has no address, its filter cannot be built)
 //! gets a consumer all the same, without a subscriber: from its first moment on, events wait for it.
 
-use heddle_broker::control::{StoreKind, admission, broker as brokers, status_write};
+use heddle_broker::control::{StoreKind, admission, broker as brokers, report, status_write};
 use heddle_broker::filter::Filter;
 use heddle_crds::annotations::{BROKER_CLASS, DEPENDENCY, INJECTION};
 use heddle_crds::conditions::{self, ConditionManager, ConditionStatus};
-use heddle_crds::duck::{DeliverySpec, DeliveryStatus};
+use heddle_crds::duck::DeliverySpec;
 use heddle_crds::eventing::trigger as types;
 use heddle_crds::eventing::{Broker, Trigger, TriggerStatus};
 use heddle_crds::kube::queue::Key;
@@ -270,13 +270,13 @@ fn status(
             status.subscriber_audience = None;
         }
     }
-    status.delivery = mark_dead_letter_sink(
+    status.delivery = report::dead_letter_sink(
         &mut manage,
         types::DEAD_LETTER_SINK_RESOLVED,
         found
             .dead_letter
-            .as_ref()
-            .map(|found| found.as_ref().map(|(_, resolved)| resolved)),
+            .clone()
+            .map(|found| found.map(|(_, resolved)| resolved)),
     );
     match &found.dependency {
         Ok(()) => manage.mark_true(types::DEPENDENCY_READY),
@@ -336,33 +336,6 @@ fn mark_broker(manage: &mut ConditionManager<'_>, trigger: &Trigger, broker: Opt
             "Broker has not yet been reconciled.",
         ),
     }
-}
-
-/// Marks the condition, and returns the part of the status that says where the sink is.
-pub(super) fn mark_dead_letter_sink(
-    manage: &mut ConditionManager<'_>,
-    condition: &str,
-    found: Option<Result<&Resolved, &String>>,
-) -> DeliveryStatus {
-    match found {
-        None => manage.mark_true_with_reason(
-            condition,
-            "DeadLetterSinkNotConfigured",
-            "No dead letter sink is configured.",
-        ),
-        Some(Ok(resolved)) => {
-            manage.mark_true(condition);
-            return DeliveryStatus {
-                dead_letter_sink_uri: Some(resolved.uri.clone()),
-                dead_letter_sink_ca_certs: resolved.ca_certs.clone(),
-                dead_letter_sink_audience: resolved.audience.clone(),
-            };
-        }
-        Some(Err(error)) => {
-            manage.mark_false(condition, "Unable to get the dead letter sink's URI", error);
-        }
-    }
-    DeliveryStatus::default()
 }
 
 fn wants_injection(trigger: &Trigger) -> bool {
