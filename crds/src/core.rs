@@ -38,9 +38,15 @@ fn kind<T: Admit>(schema: Value, namespaced: bool, short_name: &str) -> Resource
         categories: Vec::new(),
         namespaced,
         status_subresource: schema.pointer("/properties/status").is_some(),
+        scale: None,
         columns: vec![column("Age", "date", ".metadata.creationTimestamp")],
         admission: Arc::new(TypedAdmission::<T>::new(&schema, namespaced)),
         schema,
+        served: true,
+        storage: true,
+        deprecation: None,
+        conversion: None,
+        definition: None,
     }
 }
 

@@ -10,7 +10,9 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 use crate::admission::{Admit, TypedAdmission};
-use crate::resource::{Column, ResourceKind};
+use crate::resource::{
+    Admission, AdmissionContext, Column, Conversion, FieldError, ResourceKind, Scale,
+};
 use crate::schema;
 
 /// The labels that every definition carries.
@@ -23,21 +25,26 @@ const COMMON_LABELS: [(&str, &str); 2] = [
 pub(crate) trait CustomKind: Admit + CustomResourceExt {
     /// The labels of the definition besides the common ones; duck types are found by them.
     const LABELS: &'static [(&'static str, &'static str)];
+    /// The derived definitions of the other versions that are served. This type is the version
+    /// that is stored, and the one that is admitted whatever version a request speaks.
+    const VERSIONS: &'static [fn() -> CustomResourceDefinition] = &[];
+    /// How an object of one version becomes one of another, where more than `apiVersion` differs.
+    const CONVERSION: Option<Conversion> = None;
 }
 
 /// One line of the list of kinds.
 pub(crate) struct Registered {
-    /// Makes the kind.
-    pub(crate) kind: fn() -> ResourceKind,
+    /// Makes the kind, in each of its versions.
+    pub(crate) kinds: fn() -> Vec<ResourceKind>,
     /// Makes the definition, for kinds that a cluster does not have of itself.
     pub(crate) definition: Option<fn() -> CustomResourceDefinition>,
 }
 
 impl Registered {
     /// A kind of Kubernetes itself.
-    pub(crate) const fn built_in(kind: fn() -> ResourceKind) -> Self {
+    pub(crate) const fn built_in(kinds: fn() -> Vec<ResourceKind>) -> Self {
         Self {
-            kind,
+            kinds,
             definition: None,
         }
     }
@@ -45,7 +52,7 @@ impl Registered {
     /// A kind of our own.
     pub(crate) const fn custom<T: CustomKind>() -> Self {
         Self {
-            kind: kind::<T>,
+            kinds: kinds::<T>,
             definition: Some(definition::<T>),
         }
     }
@@ -60,6 +67,12 @@ fn definition<T: CustomKind>() -> CustomResourceDefinition {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
     );
+    for other in T::VERSIONS {
+        for mut version in other().spec.versions {
+            version.storage = false;
+            crd.spec.versions.push(version);
+        }
+    }
     for version in &mut crd.spec.versions {
         let Some(validation) = &mut version.schema else {
             continue;
@@ -83,46 +96,164 @@ fn publish(props: &JSONSchemaProps) -> JSONSchemaProps {
     serde_json::from_value(json).unwrap_or_else(|_| props.clone())
 }
 
-/// The kind as the API serves it.
-fn kind<T: CustomKind>() -> ResourceKind {
-    let spec = definition::<T>().spec;
-    let version = spec.versions.into_iter().next();
-    let (name, columns, schema, status) = version.map(version_parts).unwrap_or_default();
-    let namespaced = spec.scope == "Namespaced";
-    ResourceKind {
-        group: spec.group,
-        version: name,
-        kind: spec.names.kind,
-        plural: spec.names.plural,
-        singular: spec.names.singular.unwrap_or_default(),
-        short_names: spec.names.short_names.unwrap_or_default(),
-        categories: spec.names.categories.unwrap_or_default(),
-        namespaced,
-        status_subresource: status,
-        columns,
-        admission: Arc::new(TypedAdmission::<T>::new(&schema, namespaced)),
-        schema,
+/// The kind as the API serves it, in each of its versions.
+fn kinds<T: CustomKind>() -> Vec<ResourceKind> {
+    let crd = definition::<T>();
+    let namespaced = crd.spec.scope == "Namespaced";
+    let stored = crd.spec.versions.iter().find(|version| version.storage);
+    let schema = stored.map(schema_of).unwrap_or_default();
+    let admission: Arc<dyn Admission> = Arc::new(TypedAdmission::<T>::new(&schema, namespaced));
+    let storage = T::version(&()).into_owned();
+    let mut kinds = of_definition(&crd, |version, _| {
+        let stored = Arc::clone(&admission);
+        match T::CONVERSION {
+            Some(convert) if !version.storage => Arc::new(Converted {
+                stored,
+                convert,
+                group: crd.spec.group.clone(),
+                storage: storage.clone(),
+                version: version.name.clone(),
+            }),
+            _ => stored,
+        }
+    });
+    for kind in &mut kinds {
+        kind.conversion = T::CONVERSION;
+    }
+    kinds
+}
+
+/// The kinds that a definition defines: one for each version.
+pub(crate) fn of_definition(
+    crd: &CustomResourceDefinition,
+    admission: impl Fn(&CustomResourceDefinitionVersion, &Value) -> Arc<dyn Admission>,
+) -> Vec<ResourceKind> {
+    let (spec, names) = (&crd.spec, &crd.spec.names);
+    let definition = serde_json::to_value(crd).ok().map(Arc::new);
+    let kinds = spec.versions.iter().map(|version| {
+        let schema = schema_of(version);
+        let subresources = version.subresources.as_ref();
+        let deprecation = version.deprecated.unwrap_or_default().then(|| {
+            let name = format!("{}/{} {}", spec.group, version.name, names.kind);
+            version
+                .deprecation_warning
+                .clone()
+                .unwrap_or_else(|| format!("{name} is deprecated"))
+        });
+        ResourceKind {
+            group: spec.group.clone(),
+            version: version.name.clone(),
+            kind: names.kind.clone(),
+            plural: names.plural.clone(),
+            singular: names
+                .singular
+                .clone()
+                .unwrap_or_else(|| names.kind.to_lowercase()),
+            short_names: names.short_names.clone().unwrap_or_default(),
+            categories: names.categories.clone().unwrap_or_default(),
+            namespaced: spec.scope == "Namespaced",
+            status_subresource: subresources.is_some_and(|all| all.status.is_some()),
+            scale: subresources
+                .and_then(|all| all.scale.as_ref())
+                .map(|scale| Scale {
+                    spec_replicas: scale.spec_replicas_path.clone(),
+                    status_replicas: scale.status_replicas_path.clone(),
+                    label_selector: scale.label_selector_path.clone(),
+                }),
+            columns: columns_of(version),
+            admission: admission(version, &schema),
+            schema,
+            served: version.served,
+            storage: version.storage,
+            deprecation,
+            conversion: None,
+            definition: definition.clone(),
+        }
+    });
+    kinds.collect()
+}
+
+fn columns_of(version: &CustomResourceDefinitionVersion) -> Vec<Column> {
+    let columns = version.additional_printer_columns.iter().flatten();
+    columns
+        .map(|column| Column {
+            name: column.name.clone(),
+            kind: column.type_.clone(),
+            json_path: column.json_path.clone(),
+            priority: column.priority.unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn schema_of(version: &CustomResourceDefinitionVersion) -> Value {
+    version
+        .schema
+        .as_ref()
+        .and_then(|validation| validation.open_api_v3_schema.as_ref())
+        .and_then(|props| serde_json::to_value(props).ok())
+        .unwrap_or_default()
+}
+
+/// Admission of a version by the type of the version that is stored.
+struct Converted {
+    stored: Arc<dyn Admission>,
+    convert: Conversion,
+    group: String,
+    storage: String,
+    version: String,
+}
+
+impl Converted {
+    fn turn(&self, object: &mut Value, from: &str, to: &str) -> Result<(), Vec<FieldError>> {
+        (self.convert)(object, from, to).map_err(fault)?;
+        object["apiVersion"] = format!("{}/{to}", self.group).into();
+        Ok(())
+    }
+
+    /// The object in the version that is stored.
+    fn turned(&self, object: &Value) -> Result<Value, Vec<FieldError>> {
+        let mut object = object.clone();
+        self.turn(&mut object, &self.version, &self.storage)?;
+        Ok(object)
     }
 }
 
-fn version_parts(version: CustomResourceDefinitionVersion) -> (String, Vec<Column>, Value, bool) {
-    let columns = version.additional_printer_columns.unwrap_or_default();
-    let columns = columns
-        .into_iter()
-        .map(|column| Column {
-            name: column.name,
-            kind: column.type_,
-            json_path: column.json_path,
-            priority: column.priority.unwrap_or_default(),
-        })
-        .collect();
-    let schema = version
-        .schema
-        .and_then(|validation| validation.open_api_v3_schema)
-        .and_then(|props| serde_json::to_value(props).ok())
-        .unwrap_or_default();
-    let status = version
-        .subresources
-        .is_some_and(|subresources| subresources.status.is_some());
-    (version.name, columns, schema, status)
+fn fault(message: String) -> Vec<FieldError> {
+    vec![FieldError {
+        field: String::new(),
+        message,
+        reason: "FieldValueInvalid",
+    }]
+}
+
+impl Admission for Converted {
+    fn default(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        context: &dyn AdmissionContext,
+    ) -> Result<(), Vec<FieldError>> {
+        let old = old.map(|old| self.turned(old)).transpose()?;
+        let mut turned = self.turned(object)?;
+        self.stored.default(&mut turned, old.as_ref(), context)?;
+        self.turn(&mut turned, &self.storage, &self.version)?;
+        *object = turned;
+        Ok(())
+    }
+
+    fn validate(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        context: &dyn AdmissionContext,
+    ) -> Vec<FieldError> {
+        let old = match old.map(|old| self.turned(old)).transpose() {
+            Ok(old) => old,
+            Err(errors) => return errors,
+        };
+        match self.turned(object) {
+            Ok(object) => self.stored.validate(&object, old.as_ref(), context),
+            Err(errors) => errors,
+        }
+    }
 }

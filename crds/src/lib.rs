@@ -27,8 +27,8 @@ use crate::resource::ResourceKind;
 
 /// Every kind, in the order of installation.
 const KINDS: &[Registered] = &[
-    Registered::built_in(core::namespace_kind),
-    Registered::built_in(core::config_map_kind),
+    Registered::built_in(|| vec![core::namespace_kind()]),
+    Registered::built_in(|| vec![core::config_map_kind()]),
     Registered::custom::<eventing::Broker>(),
     Registered::custom::<eventing::Trigger>(),
     Registered::custom::<messaging::Channel>(),
@@ -36,9 +36,10 @@ const KINDS: &[Registered] = &[
     Registered::custom::<messaging::Subscription>(),
 ];
 
-/// Every kind that the API serves.
+/// Every kind that the API serves, in each of its versions.
 pub fn kinds() -> Vec<ResourceKind> {
-    KINDS.iter().map(|registered| (registered.kind)()).collect()
+    let kinds = KINDS.iter().map(|registered| (registered.kinds)());
+    kinds.flatten().collect()
 }
 
 /// The definitions of our own kinds, in the order of installation.

@@ -58,9 +58,32 @@ pub trait Admission: Send + Sync {
         old: Option<&Value>,
         context: &dyn AdmissionContext,
     ) -> Vec<FieldError>;
+
+    /// Makes of an object that was stored under an earlier schema what the schema of today says:
+    /// drops what it does not name and fills in its defaults. Changes nothing the second time.
+    fn read(&self, _object: &mut Value) {}
 }
 
-/// A kind that the API serves.
+/// Turns an object of any version of a kind into one of the named version, but for `apiVersion`
+/// and `metadata`, which the caller writes. Gives what is wrong with an object that cannot be
+/// turned.
+pub type Conversion = fn(object: &mut Value, from: &str, to: &str) -> Result<(), String>;
+
+/// Where the numbers of the `scale` subresource stand in an object, as JSON paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// The number that is wanted, like `.spec.replicas`.
+    pub spec_replicas: String,
+    /// The number that is there, like `.status.replicas`.
+    pub status_replicas: String,
+    /// The label selector of the replicas as text, where it is told.
+    pub label_selector: Option<String>,
+}
+
+/// A kind that the API serves, in one of its versions.
+///
+/// Kinds that are alike in group and plural name are one kind in several versions. Its objects are
+/// stored in the one that says `storage` and are read and written in every one that is `served`.
 #[derive(Clone)]
 pub struct ResourceKind {
     /// The API group; empty for the core group.
@@ -81,12 +104,28 @@ pub struct ResourceKind {
     pub namespaced: bool,
     /// Whether `status` is a subresource (and then not writable through the object itself).
     pub status_subresource: bool,
+    /// Where the `scale` subresource finds its numbers, if there is one.
+    pub scale: Option<Scale>,
     /// Printer columns, without the name.
     pub columns: Vec<Column>,
-    /// The OpenAPI v3 schema.
+    /// The OpenAPI v3 schema, with the extensions that say how lists and maps are merged:
+    /// `x-kubernetes-list-type`, `x-kubernetes-list-map-keys`, `x-kubernetes-map-type`, and for
+    /// kinds of Kubernetes itself `x-kubernetes-patch-strategy` and
+    /// `x-kubernetes-patch-merge-key`.
     pub schema: Value,
     /// How objects are admitted.
     pub admission: Arc<dyn Admission>,
+    /// Whether requests may speak of this version.
+    pub served: bool,
+    /// Whether objects are stored in this version. True for exactly one version of a kind.
+    pub storage: bool,
+    /// The warning that users of a deprecated version get.
+    pub deprecation: Option<String>,
+    /// How objects of other versions become objects of this one. Without it they differ in their
+    /// `apiVersion` alone.
+    pub conversion: Option<Conversion>,
+    /// The CustomResourceDefinition that this is a version of, for kinds that have one.
+    pub definition: Option<Arc<Value>>,
 }
 
 impl std::fmt::Debug for ResourceKind {

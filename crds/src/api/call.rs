@@ -31,16 +31,19 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Gives one object.
     pub(crate) fn get(&self, kind: KindId, key: &Key) -> Result<Response<ResponseBody>, ApiError> {
-        Ok(self.one(StatusCode::OK, kind, &*self.api.store.get(kind, key)?))
+        self.one(StatusCode::OK, kind, &*self.api.store.get(kind, key)?)
     }
 
-    fn one(&self, code: StatusCode, kind: KindId, object: &Object) -> Response<ResponseBody> {
+    fn one(
+        &self,
+        code: StatusCode,
+        kind: KindId,
+        object: &Object,
+    ) -> Result<Response<ResponseBody>, ApiError> {
         let store = &self.api.store;
-        json_answer(
-            code,
-            self.format
-                .one(store.registry().kind(kind), object, store.now(), true),
-        )
+        let kind = store.kind(kind)?;
+        let json = self.format.one(&kind, object, store.now(), true);
+        Ok(json_answer(code, json))
     }
 
     fn selector(&self) -> Result<Selector, ApiError> {
@@ -93,13 +96,13 @@ impl Call<'_> {
                 )
             })?;
         let drain = self.api.drain.child_token();
-        let events = watch::start(Arc::clone(&self.api.store), options, drain, permit);
+        let events = watch::start(Arc::clone(&self.api.store), options, drain, permit)?;
         Ok(answer_of(StatusCode::OK, stream_of(events)))
     }
 
     fn start(&self) -> Result<watch::Start, ApiError> {
         let version = self.query.get("resourceVersion").filter(|v| *v != "0");
-        let version = version.map(list::version).transpose()?;
+        let version = version.map(list::read_version).transpose()?;
         let matching = self.query.get("resourceVersionMatch");
         let initial = self.query.flag("sendInitialEvents")?;
         if initial.is_some() && matching != Some("NotOlderThan") {
@@ -162,7 +165,7 @@ impl Call<'_> {
                 ),
             )
         })?;
-        validation.check(self.api.store.registry().kind(kind), value)
+        validation.check(&*self.api.store.kind(kind)?, value)
     }
 
     /// The content type without its parameters.
@@ -178,7 +181,7 @@ impl Call<'_> {
         namespace: Option<String>,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let namespaced = self.api.store.registry().kind(kind).namespaced;
+        let namespaced = self.api.store.kind(kind)?.namespaced;
         if namespaced && namespace.is_none() {
             // Objects are created in a namespace; the collection of all is only for reading.
             return Err(ApiError::method_not_allowed());
@@ -194,7 +197,7 @@ impl Call<'_> {
             })
             .await?;
         Ok(warned(
-            self.one(StatusCode::CREATED, kind, &object),
+            self.one(StatusCode::CREATED, kind, &object)?,
             &warnings,
         ))
     }
@@ -215,7 +218,7 @@ impl Call<'_> {
                 write::update(t, kind, &key, status, value)
             })
             .await?;
-        Ok(self.one(StatusCode::OK, kind, &object))
+        self.one(StatusCode::OK, kind, &object)
     }
 
     /// Patches an object or its status.
@@ -243,7 +246,7 @@ impl Call<'_> {
                 write::patch(t, kind, &key, status, patch)
             })
             .await?;
-        Ok(warned(self.one(StatusCode::OK, kind, &object), &warnings))
+        Ok(warned(self.one(StatusCode::OK, kind, &object)?, &warnings))
     }
 
     /// Deletes an object.
@@ -262,9 +265,9 @@ impl Call<'_> {
             })
             .await?;
         match deleted {
-            Deleted::Waiting(object) => Ok(self.one(StatusCode::OK, kind, &object)),
+            Deleted::Waiting(object) => self.one(StatusCode::OK, kind, &object),
             Deleted::Gone(object) => {
-                let kind = self.api.store.registry().kind(kind);
+                let kind = self.api.store.kind(kind)?;
                 let status = json!({
                     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
                     "details": {
@@ -301,11 +304,14 @@ impl Call<'_> {
                 Ok(deleted)
             })
             .await?;
+        let kind = self.api.store.kind(kind)?;
         let items: Vec<Value> = deleted
             .iter()
-            .map(|(Deleted::Gone(object) | Deleted::Waiting(object))| object.value())
+            .map(|(Deleted::Gone(object) | Deleted::Waiting(object))| {
+                super::version::shown(&kind, object)
+            })
             .collect();
-        let (list_kind, version) = Format::Full.list_kind(self.api.store.registry().kind(kind));
+        let (list_kind, version) = Format::Full.list_kind(&kind);
         let current = self.api.store.read(super::store::Memory::version);
         let list = json!({
             "kind": list_kind, "apiVersion": version, "items": items,

@@ -105,8 +105,25 @@ impl ApiError {
 
     /// The object does not exist.
     pub(crate) fn not_found(kind: &ResourceKind, name: &str) -> Self {
-        let message = format!("{} \"{name}\" not found", qualified(kind));
-        Self::new(StatusCode::NOT_FOUND, "NotFound", message).with(about(kind, name))
+        Self::not_found_as(&kind.plural, &kind.group, name)
+    }
+
+    /// [`ApiError::not_found`] for a kind that is named and not at hand.
+    pub(crate) fn not_found_as(plural: &str, group: &str, name: &str) -> Self {
+        let dot = if group.is_empty() { "" } else { "." };
+        let message = format!("{plural}{dot}{group} \"{name}\" not found");
+        let details = Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: plural.to_owned(),
+            ..Details::default()
+        };
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message).with(details)
+    }
+
+    /// No objects of the kind can be created at this time.
+    pub(crate) fn closed(why: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", why).with(Details::default())
     }
 
     /// Nothing is served under this path.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::object::Object;
-use super::table;
+use super::{table, version};
 use crate::resource::ResourceKind;
 
 /// The form that the client asked for.
@@ -70,12 +70,17 @@ impl Format {
         heading: bool,
     ) -> Bytes {
         match self {
-            Self::Full => object.json().clone(),
+            Self::Full => version::bytes(kind, object),
             Self::Metadata => bytes_of(&metadata_of(&object.value())),
             Self::Table { include } => {
-                let rows = [table::row(kind, &object.value(), now, include)];
-                let version = object.version().to_string();
-                let mut table = table::table(kind, &rows, &json!({"resourceVersion": version}));
+                let rows = [table::row(
+                    kind,
+                    &version::shown(kind, object),
+                    now,
+                    include,
+                )];
+                let at = object.version().to_string();
+                let mut table = table::table(kind, &rows, &json!({"resourceVersion": at}));
                 if !heading {
                     table["columnDefinitions"] = Value::Null;
                 }

@@ -62,8 +62,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
-    let registry = api.store.registry();
-    let route = route(registry, head.uri.path())?;
+    let route = route(&api.store.registry(), head.uri.path())?;
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
     let reads = head.method == Method::GET || head.method == Method::HEAD;
     if route == Route::Health {
@@ -120,7 +119,7 @@ where
 }
 /// What does not depend on objects.
 fn description(api: &Inner, route: &Route) -> Option<Result<Value, ApiError>> {
-    let registry = api.store.registry();
+    let registry = &*api.store.registry();
     match route {
         Route::Version => Some(Ok(discovery::version())),
         Route::OpenApi => Some(Ok(openapi::index(registry))),

@@ -21,7 +21,7 @@ use super::registry::KindId;
 use super::route::Query;
 use super::selector::Selector;
 use super::store::Store;
-use super::table;
+use super::{table, version};
 
 /// What is to be listed.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ pub(crate) fn list(
     query: &Query,
 ) -> Result<Vec<Bytes>, ApiError> {
     let page = read_page(store, options, query)?;
-    let kind = store.registry().kind(options.kind);
+    let kind = store.kind(options.kind)?;
     let mut metadata = json!({"resourceVersion": page.version.to_string()});
     if let Some(next) = page.next {
         metadata["continue"] = json!(next);
@@ -72,17 +72,17 @@ pub(crate) fn list(
         let rows: Vec<Value> = page
             .objects
             .iter()
-            .map(|o| table::row(kind, &o.value(), now, include))
+            .map(|o| table::row(&kind, &version::shown(&kind, o), now, include))
             .collect();
         return Ok(vec![Bytes::from(
-            table::table(kind, &rows, &metadata).to_string(),
+            table::table(&kind, &rows, &metadata).to_string(),
         )]);
     }
-    let (list_kind, version) = options.format.list_kind(kind);
+    let (list_kind, api_version) = options.format.list_kind(&kind);
     let mut chunks = vec![Bytes::from(format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
         Value::from(list_kind),
-        Value::from(version),
+        Value::from(api_version),
     ))];
     for (at, object) in page.objects.iter().enumerate() {
         if at > 0 {
@@ -90,7 +90,7 @@ pub(crate) fn list(
         }
         chunks.push(match options.format {
             Format::Metadata => Bytes::from(metadata_of(&object.value()).to_string()),
-            Format::Full | Format::Table { .. } => object.json().clone(),
+            Format::Full | Format::Table { .. } => version::bytes(&kind, object),
         });
     }
     chunks.push(Bytes::from_static(b"]}\n"));
@@ -106,7 +106,7 @@ fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, Ap
     let asked = query
         .get("resourceVersion")
         .filter(|v| *v != "0")
-        .map(version)
+        .map(read_version)
         .transpose()?;
     if from.is_some() && asked.is_some() {
         return Err(ApiError::bad_request(
@@ -174,7 +174,7 @@ fn decode(token: &str) -> Result<Continue, ApiError> {
 }
 
 /// Reads a `resourceVersion`.
-pub(crate) fn version(text: &str) -> Result<u64, ApiError> {
+pub(crate) fn read_version(text: &str) -> Result<u64, ApiError> {
     text.parse().map_err(|_| {
         ApiError::bad_request(format!(
             "resourceVersion: Invalid value: {text:?}: must be a number"

@@ -32,6 +32,7 @@ mod selector;
 mod serve;
 mod store;
 mod table;
+mod version;
 mod watch;
 mod write;
 
@@ -148,7 +149,7 @@ impl ApiServer {
         now: Now,
         limits: Limits,
     ) -> Result<Arc<Self>, OpenError> {
-        let registry = Arc::new(Registry::new(kinds)?);
+        let registry = Registry::new(kinds)?;
         let store = Store::open(dir, registry, limits.history, now, first_namespaces)?;
         let watches = Arc::new(Semaphore::new(limits.watches));
         let inner = Inner {
@@ -214,7 +215,7 @@ impl ApiServer {
         self.inner.store.read(|memory| {
             registry
                 .ids()
-                .map(|id| (error::qualified(registry.kind(id)), memory.count(id)))
+                .filter_map(|id| Some((error::qualified(registry.kind(id)?), memory.count(id))))
                 .collect()
         })
     }

@@ -43,6 +43,7 @@ pub(crate) struct Owner {
 pub(crate) struct Object {
     key: Key,
     json: Bytes,
+    api_version: Box<str>,
     version: u64,
     uid: String,
     labels: BTreeMap<String, String>,
@@ -103,6 +104,7 @@ impl Object {
                 name,
             },
             json,
+            api_version: value["apiVersion"].as_str().unwrap_or_default().into(),
             version,
             uid: text("uid"),
             labels,
@@ -135,6 +137,11 @@ impl Object {
     pub(crate) fn value(&self) -> Value {
         // The bytes were made from a value, or were read into one, when the object was made.
         serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+    }
+
+    /// The group and version of the kind in which it is stored.
+    pub(crate) fn api_version(&self) -> &str {
+        &self.api_version
     }
 
     /// The version at which it came to be as it is.

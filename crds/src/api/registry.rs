@@ -1,94 +1,192 @@
 //! The kinds that are served, found by path or by name.
+//!
+//! A registry is a snapshot: a request takes one and sees the same kinds from its beginning to its
+//! end, while the committer puts the next one in place. It is a fold of the kinds that are compiled
+//! in and of the definitions that are stored, so it needs no storage of its own.
+//!
+//! A kind is stored once, in its storage version, and served in one or more versions. A [`KindId`]
+//! names a kind and the version in which a request speaks of it. Slots are never used again, so an
+//! id of a kind that is gone finds nothing rather than another kind.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::OpenError;
-use crate::resource::{Admission, AdmissionContext, Column, FieldError, ResourceKind};
+use crate::core;
+use crate::resource::ResourceKind;
 
-/// The place of a kind in the registry.
+/// A kind, in one of its versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct KindId(pub(crate) usize);
+pub(crate) struct KindId {
+    slot: u32,
+    /// 0 for the storage version, so that kinds of one version have one id.
+    version: u16,
+}
+
+impl KindId {
+    /// The kind in the version in which it is stored: the id that store and history use.
+    pub(crate) fn stored(self) -> Self {
+        Self { version: 0, ..self }
+    }
+}
+
+/// One kind with its versions.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// The versions, those that are not served as well; the numbers of versions stay with their
+    /// names while the kind lives.
+    versions: BTreeMap<u16, Arc<ResourceKind>>,
+    /// The number of the storage version.
+    storage: u16,
+    /// Why no objects can be created, if none can.
+    closed: Option<&'static str>,
+}
+
+impl Entry {
+    fn stored(&self) -> Option<&Arc<ResourceKind>> {
+        self.versions.get(&self.storage)
+    }
+
+    fn id(&self, slot: u32, version: u16) -> KindId {
+        let version = if version == self.storage { 0 } else { version };
+        KindId { slot, version }
+    }
+}
 
 /// The kinds that are served.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Registry {
-    kinds: Vec<Arc<ResourceKind>>,
+    entries: BTreeMap<u32, Entry>,
+    next: u32,
+    served: Vec<Arc<ResourceKind>>,
     namespaces: KindId,
     config_maps: KindId,
 }
 
 impl Registry {
     /// The given kinds, and Namespace and ConfigMap where they are not among them: the API
-    /// itself cannot work without these two.
+    /// itself cannot work without these two. Kinds that differ in their version alone are one
+    /// kind in several versions.
     pub(crate) fn new(mut kinds: Vec<ResourceKind>) -> Result<Self, OpenError> {
-        for (kind, plural, namespaced) in [
-            ("Namespace", "namespaces", false),
-            ("ConfigMap", "configmaps", true),
-        ] {
-            if !kinds
-                .iter()
-                .any(|k| k.group.is_empty() && k.plural == plural)
-            {
-                kinds.push(core_kind(kind, plural, namespaced));
+        for needed in [core::namespace_kind(), core::config_map_kind()] {
+            let same = |k: &ResourceKind| k.group == needed.group && k.plural == needed.plural;
+            if !kinds.iter().any(same) {
+                kinds.push(needed);
             }
         }
-        let mut seen = HashSet::new();
-        for kind in &kinds {
-            if !seen.insert((kind.group.clone(), kind.plural.clone())) {
-                return Err(OpenError::DuplicateKind {
-                    group: kind.group.clone(),
-                    plural: kind.plural.clone(),
-                });
-            }
-        }
-        let place = |plural: &str| {
-            KindId(
-                kinds
-                    .iter()
-                    .position(|k| k.group.is_empty() && k.plural == plural)
-                    .unwrap_or_default(),
-            )
+        let nothing = KindId {
+            slot: u32::MAX,
+            version: 0,
         };
-        let (namespaces, config_maps) = (place("namespaces"), place("configmaps"));
-        Ok(Self {
-            kinds: kinds.into_iter().map(Arc::new).collect(),
-            namespaces,
-            config_maps,
-        })
+        let mut registry = Self {
+            entries: BTreeMap::new(),
+            next: 0,
+            served: Vec::new(),
+            namespaces: nothing,
+            config_maps: nothing,
+        };
+        for versions in group(kinds) {
+            let mut names = HashSet::new();
+            let storage = versions.iter().filter(|k| k.storage).count();
+            if storage != 1 || !versions.iter().all(|k| names.insert(k.version.clone())) {
+                let (group, plural) = versions
+                    .first()
+                    .map(|k| (k.group.clone(), k.plural.clone()))
+                    .unwrap_or_default();
+                return Err(OpenError::DuplicateKind { group, plural });
+            }
+            registry.add(versions, None);
+        }
+        registry.publish();
+        let core = |plural| registry.by_path("", "v1", plural).unwrap_or(nothing);
+        (registry.namespaces, registry.config_maps) = (core("namespaces"), core("configmaps"));
+        Ok(registry)
     }
 
-    /// The kind at a place.
-    pub(crate) fn kind(&self, id: KindId) -> &Arc<ResourceKind> {
-        &self.kinds[id.0]
+    fn add(&mut self, versions: Vec<ResourceKind>, closed: Option<&'static str>) -> u32 {
+        let slot = self.next;
+        self.next += 1;
+        let empty = Entry {
+            versions: BTreeMap::new(),
+            storage: 0,
+            closed,
+        };
+        self.entries.insert(slot, empty);
+        self.renew(slot, versions, closed);
+        slot
     }
 
-    /// All kinds.
+    fn renew(&mut self, slot: u32, versions: Vec<ResourceKind>, closed: Option<&'static str>) {
+        let Some(entry) = self.entries.get_mut(&slot) else {
+            return;
+        };
+        let before = std::mem::take(&mut entry.versions);
+        let mut free = before.keys().next_back().map_or(1, |last| last + 1);
+        for kind in versions {
+            let known = before.iter().find(|(_, old)| old.version == kind.version);
+            let number = known.map_or(free, |(number, _)| *number);
+            if known.is_none() {
+                free += 1;
+            }
+            if kind.storage {
+                entry.storage = number;
+            }
+            entry.versions.insert(number, Arc::new(kind));
+        }
+        entry.closed = closed;
+    }
+
+    fn publish(&mut self) {
+        self.served = self
+            .entries
+            .values()
+            .flat_map(|entry| entry.versions.values())
+            .filter(|kind| kind.served)
+            .map(Arc::clone)
+            .collect();
+    }
+
+    /// The kind that an id names, in the version that it names. None once the kind is gone.
+    pub(crate) fn kind(&self, id: KindId) -> Option<&Arc<ResourceKind>> {
+        let entry = self.entries.get(&id.slot)?;
+        match id.version {
+            0 => entry.stored(),
+            version => entry.versions.get(&version),
+        }
+    }
+
+    /// All kinds, in every version that is served.
     pub(crate) fn kinds(&self) -> &[Arc<ResourceKind>] {
-        &self.kinds
+        &self.served
     }
 
-    /// All places.
+    /// The ids of all kinds, as stored.
     pub(crate) fn ids(&self) -> impl Iterator<Item = KindId> + use<> {
-        (0..self.kinds.len()).map(KindId)
+        let slots: Vec<u32> = self.entries.keys().copied().collect();
+        slots.into_iter().map(|slot| KindId { slot, version: 0 })
+    }
+
+    /// Why no objects of a kind can be created, if none can.
+    pub(crate) fn closed(&self, id: KindId) -> Option<&'static str> {
+        self.entries.get(&id.slot)?.closed
+    }
+
+    fn find(&self, found: impl Fn(&ResourceKind) -> bool) -> Option<KindId> {
+        self.entries.iter().find_map(|(slot, entry)| {
+            let (version, _) = entry.versions.iter().find(|(_, k)| k.served && found(k))?;
+            Some(entry.id(*slot, *version))
+        })
     }
 
     /// The kind that is served under a path.
     pub(crate) fn by_path(&self, group: &str, version: &str, plural: &str) -> Option<KindId> {
-        self.kinds
-            .iter()
-            .position(|k| k.group == group && k.version == version && k.plural == plural)
-            .map(KindId)
+        self.find(|k| k.plural == plural && k.version == version && k.group == group)
     }
 
-    /// The kind that an object reference names.
+    /// The kind that an object reference names, in whatever version, as stored.
     pub(crate) fn by_reference(&self, api_version: &str, kind: &str) -> Option<KindId> {
-        self.kinds
-            .iter()
-            .position(|k| k.kind == kind && self::api_version(k) == api_version)
-            .map(KindId)
+        self.find(|k| k.kind == kind && self::api_version(k) == api_version)
+            .map(KindId::stored)
     }
 
     /// The Namespace kind.
@@ -102,97 +200,28 @@ impl Registry {
     }
 }
 
+/// Puts the versions of one kind together, in the order of their first.
+fn group(kinds: Vec<ResourceKind>) -> Vec<Vec<ResourceKind>> {
+    let mut grouped: Vec<Vec<ResourceKind>> = Vec::new();
+    for kind in kinds {
+        let same = |versions: &&mut Vec<ResourceKind>| {
+            versions
+                .first()
+                .is_some_and(|k| k.group == kind.group && k.plural == kind.plural)
+        };
+        match grouped.iter_mut().find(same) {
+            Some(versions) => versions.push(kind),
+            None => grouped.push(vec![kind]),
+        }
+    }
+    grouped
+}
+
 /// The `apiVersion` of a kind's objects.
 pub(crate) fn api_version(kind: &ResourceKind) -> String {
     if kind.group.is_empty() {
         kind.version.clone()
     } else {
         format!("{}/{}", kind.group, kind.version)
-    }
-}
-
-fn core_kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
-    let status = if namespaced {
-        vec![]
-    } else {
-        vec![Column {
-            name: "Status".to_owned(),
-            kind: "string".to_owned(),
-            json_path: ".status.phase".to_owned(),
-            priority: 0,
-        }]
-    };
-    ResourceKind {
-        group: String::new(),
-        version: "v1".to_owned(),
-        kind: kind.to_owned(),
-        plural: plural.to_owned(),
-        singular: kind.to_lowercase(),
-        short_names: vec![if namespaced { "cm" } else { "ns" }.to_owned()],
-        categories: vec![],
-        namespaced,
-        status_subresource: !namespaced,
-        columns: status
-            .into_iter()
-            .chain([Column {
-                name: "Age".to_owned(),
-                kind: "date".to_owned(),
-                json_path: ".metadata.creationTimestamp".to_owned(),
-                priority: 0,
-            }])
-            .collect(),
-        schema: json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
-        admission: Arc::new(CoreAdmission),
-    }
-}
-
-/// Admits Namespaces and ConfigMaps: only the types of a ConfigMap's values matter.
-struct CoreAdmission;
-
-impl Admission for CoreAdmission {
-    fn default(
-        &self,
-        _: &mut Value,
-        _: Option<&Value>,
-        _: &dyn AdmissionContext,
-    ) -> Result<(), Vec<FieldError>> {
-        Ok(())
-    }
-
-    fn validate(
-        &self,
-        object: &Value,
-        old: Option<&Value>,
-        _: &dyn AdmissionContext,
-    ) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        for field in ["data", "binaryData"] {
-            let Some(map) = object.get(field) else {
-                continue;
-            };
-            let strings = map
-                .as_object()
-                .is_some_and(|m| m.values().all(Value::is_string));
-            if !strings && !map.is_null() {
-                errors.push(FieldError {
-                    field: field.to_owned(),
-                    message: "must be a map of strings to strings".to_owned(),
-                    reason: "FieldValueTypeInvalid",
-                });
-            }
-        }
-        if let Some(old) = old
-            && old["immutable"] == true
-            && ["data", "binaryData", "immutable"]
-                .iter()
-                .any(|f| old[*f] != object[*f])
-        {
-            errors.push(FieldError {
-                field: "data".to_owned(),
-                message: "field is immutable when `immutable` is set".to_owned(),
-                reason: "FieldValueForbidden",
-            });
-        }
-        errors
     }
 }

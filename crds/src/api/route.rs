@@ -94,13 +94,17 @@ fn object(
     let find = |plural: &str, namespaced: bool| {
         registry
             .by_path(group, version, plural)
-            .filter(|id| registry.kind(*id).namespaced == namespaced)
+            .filter(|id| {
+                registry
+                    .kind(*id)
+                    .is_some_and(|k| k.namespaced == namespaced)
+            })
             .ok_or_else(ApiError::no_such_resource)
     };
     let one = |kind: KindId, namespace: &str, name: &str, sub: Option<&str>| {
         let status = match sub {
             None => false,
-            Some("status") if registry.kind(kind).status_subresource => true,
+            Some("status") if registry.kind(kind).is_some_and(|k| k.status_subresource) => true,
             Some(_) => return Err(ApiError::no_such_resource()),
         };
         let (namespace, name) = (namespace.to_owned(), name.to_owned());

@@ -23,6 +23,7 @@ use super::object::Object;
 use super::registry::{KindId, api_version};
 use super::selector::Selector;
 use super::store::{Event, Happened, Store};
+use crate::resource::ResourceKind;
 
 /// Events that one chunk of the answer holds at most.
 const CHUNK: usize = 128;
@@ -68,6 +69,8 @@ pub(crate) struct Options {
 
 struct Watcher {
     store: Arc<Store>,
+    /// The kind as it was when the watch began.
+    kind: Arc<ResourceKind>,
     options: Options,
     position: u64,
     news: watch::Receiver<u64>,
@@ -81,14 +84,16 @@ struct Watcher {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Starts a watch. It ends at its time, when the server drains, or after an error event.
+/// Starts a watch. It ends at its time, when the server drains, when its kind is no longer
+/// served, or after an error event.
 pub(crate) fn start(
     store: Arc<Store>,
     options: Options,
     drain: CancellationToken,
     permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Bytes> + Send + use<> {
-    let mut news = store.news(options.kind);
+) -> Result<impl Stream<Item = Bytes> + Send + use<>, ApiError> {
+    let kind = store.kind(options.kind)?;
+    let mut news = store.news(options.kind)?;
     news.borrow_and_update();
     let (initial, position, mark_end) = store.read(|memory| {
         let position = match options.start {
@@ -118,6 +123,7 @@ pub(crate) fn start(
     let ends = now + Duration::from_secs(seconds);
     let watcher = Watcher {
         store,
+        kind,
         options,
         position,
         news,
@@ -130,9 +136,9 @@ pub(crate) fn start(
         over: false,
         _permit: permit,
     };
-    stream::unfold(watcher, |mut watcher| async move {
+    Ok(stream::unfold(watcher, |mut watcher| async move {
         watcher.next().await.map(|chunk| (chunk, watcher))
-    })
+    }))
 }
 
 fn next_bookmark(now: Instant, ends: Instant) -> Instant {
@@ -259,17 +265,16 @@ impl Watcher {
     }
 
     fn line(&mut self, out: &mut BytesMut, what: &str, object: &Object) {
-        let kind = self.store.registry().kind(self.options.kind);
         let first = std::mem::take(&mut self.first);
         let json = self
             .options
             .format
-            .one(kind, object, self.store.now(), first);
+            .one(&self.kind, object, self.store.now(), first);
         put_line(out, what, &json);
     }
 
     fn bookmark(&mut self, out: &mut BytesMut, end_of_initial: bool) {
-        let kind = self.store.registry().kind(self.options.kind);
+        let kind = &*self.kind;
         let mut object = json!({
             "kind": kind.kind,
             "apiVersion": api_version(kind),

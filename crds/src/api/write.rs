@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use super::error::ApiError;
 use super::metadata;
 use super::object::{Key, Object};
-use super::patch;
 use super::registry::{KindId, api_version};
 use super::store::Transaction;
+use super::{patch, version};
 use crate::resource::{FieldError, ResourceKind};
 
 /// Bytes of one object's JSON.
@@ -56,7 +56,10 @@ pub(crate) fn create(
     namespace: &str,
     mut body: Value,
 ) -> Result<Arc<Object>, ApiError> {
-    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let kind = transaction.kind(kind_id)?;
+    if let Some(why) = transaction.registry().closed(kind_id) {
+        return Err(ApiError::closed(why));
+    }
     envelope(&kind, &mut body)?;
     metadata::shape(&kind, &body)?;
     if body["metadata"]["resourceVersion"]
@@ -108,7 +111,7 @@ pub(crate) fn update(
     status: bool,
     mut body: Value,
 ) -> Result<Arc<Object>, ApiError> {
-    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let kind = transaction.kind(kind_id)?;
     envelope(&kind, &mut body)?;
     metadata::shape(&kind, &body)?;
     metadata::namespace(&mut body, &key.namespace)?;
@@ -148,11 +151,11 @@ pub(crate) fn patch(
     status: bool,
     patch: Patch,
 ) -> Result<Arc<Object>, ApiError> {
-    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let kind = transaction.kind(kind_id)?;
     let old = transaction
         .get(kind_id, key)
         .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
-    let mut body = old.value();
+    let mut body = version::value(&kind, &old)?;
     match patch {
         Patch::Merge(patch) => patch::merge(&mut body, patch),
         Patch::Json(patch) => patch::apply(&mut body, &patch).map_err(|error| match error {
@@ -179,7 +182,7 @@ pub(crate) fn delete(
     key: &Key,
     preconditions: &Preconditions,
 ) -> Result<Deleted, ApiError> {
-    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let kind = transaction.kind(kind_id)?;
     let old = transaction
         .get(kind_id, key)
         .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
@@ -234,19 +237,19 @@ fn replace(
     status: bool,
     mut body: Value,
 ) -> Result<Arc<Object>, ApiError> {
-    let kind = Arc::clone(transaction.registry().kind(kind_id));
+    let kind = transaction.kind(kind_id)?;
     let name = old.name();
     let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && uid != old.uid() {
         return Err(uid_conflict(&kind, old, uid));
     }
-    let version = body["metadata"]["resourceVersion"]
+    let expected = body["metadata"]["resourceVersion"]
         .as_str()
         .unwrap_or_default();
-    if !version.is_empty() && version != old.version().to_string() {
+    if !expected.is_empty() && expected != old.version().to_string() {
         return Err(ApiError::conflict(&kind, name, CONFLICT));
     }
-    let before = old.value();
+    let before = version::value(&kind, old)?;
     let kept = metadata::kept(&before);
     if status {
         let mut next = before.clone();
@@ -367,7 +370,7 @@ fn room_for(
     let namespaces = transaction.registry().namespaces();
     let found = transaction
         .get(namespaces, &Key::new("", namespace))
-        .ok_or_else(|| ApiError::not_found(transaction.registry().kind(namespaces), namespace))?;
+        .ok_or_else(|| ApiError::not_found_as("namespaces", "", namespace))?;
     if found.terminating() {
         let why = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"

@@ -170,7 +170,7 @@ fn empty(
     }
     let (mut taken, mut waiting) = (0, false);
     for kind in transaction.registry().ids() {
-        if !transaction.registry().kind(kind).namespaced {
+        if !transaction.kind(kind)?.namespaced {
             continue;
         }
         for key in transaction.keys(kind, Some(name)) {

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::api::object::{Key, Object};
 use crate::api::registry::KindId;
 
@@ -38,7 +40,7 @@ pub(crate) struct Event {
 /// One change with its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
-    /// The kind.
+    /// The kind, as stored.
     pub(crate) kind: KindId,
     /// What happened.
     pub(crate) event: Event,
@@ -60,49 +62,103 @@ pub(crate) struct Expired {
     pub(crate) floor: u64,
 }
 
-#[derive(Debug, Default)]
+/// The objects of one kind and their past. Its end ends the watches of the kind.
+#[derive(Debug)]
 struct Shelf {
     objects: BTreeMap<Key, Arc<Object>>,
     past: VecDeque<Event>,
     past_bytes: usize,
     /// All changes after this version are in `past`.
     floor: u64,
+    /// The newest version of the kind; what watches wait for.
+    news: watch::Sender<u64>,
 }
 
 /// Everything that is served.
 #[derive(Debug)]
 pub(crate) struct Memory {
     version: u64,
-    shelves: Vec<Shelf>,
+    /// By the stored id of the kind.
+    shelves: BTreeMap<KindId, Shelf>,
     uids: HashMap<String, (KindId, Key)>,
     dependents: HashMap<String, BTreeSet<(KindId, Key)>>,
     limits: HistoryLimits,
 }
 
 impl Memory {
-    /// An empty memory for so many kinds, which continues after `version`.
-    pub(crate) fn new(kinds: usize, version: u64, limits: HistoryLimits) -> Self {
-        let shelves = (0..kinds)
-            .map(|_| Shelf {
-                floor: version,
-                ..Shelf::default()
-            })
-            .collect();
+    /// An empty memory without kinds, which continues after `version`.
+    pub(crate) fn new(version: u64, limits: HistoryLimits) -> Self {
         Self {
             version,
-            shelves,
+            shelves: BTreeMap::new(),
             uids: HashMap::new(),
             dependents: HashMap::new(),
             limits,
         }
     }
 
-    /// Puts a stored object back, without an event.
+    /// Makes room for exactly these kinds. What was held of others is forgotten, and their
+    /// watches end.
+    pub(crate) fn hold(&mut self, kinds: &BTreeSet<KindId>) {
+        let gone: Vec<KindId> = self.shelves.keys().copied().collect();
+        for kind in gone.into_iter().filter(|kind| !kinds.contains(kind)) {
+            for object in self.objects(kind) {
+                self.unindex(kind, &object);
+            }
+            self.shelves.remove(&kind);
+        }
+        let floor = self.version;
+        for kind in kinds {
+            self.shelves.entry(*kind).or_insert_with(|| Shelf {
+                objects: BTreeMap::new(),
+                past: VecDeque::new(),
+                past_bytes: 0,
+                floor,
+                news: watch::Sender::new(floor),
+            });
+        }
+    }
+
+    /// Puts a stored object in place, without an event: one that was read from disk, or one that
+    /// is to be held in another form than before.
     pub(crate) fn restore(&mut self, kind: KindId, object: &Arc<Object>) {
-        self.index(kind, object);
-        self.shelves[kind.0]
-            .objects
-            .insert(object.key().clone(), Arc::clone(object));
+        if let Some(shelf) = self.shelves.get_mut(&kind.stored()) {
+            let key = object.key().clone();
+            shelf.objects.insert(key, Arc::clone(object));
+            self.index(kind.stored(), object);
+        }
+    }
+
+    /// Continues after a version, where it is newer. Before that there is no past.
+    pub(crate) fn continue_after(&mut self, version: u64) {
+        if version <= self.version {
+            return;
+        }
+        self.version = version;
+        for shelf in self.shelves.values_mut() {
+            shelf.floor = version;
+        }
+    }
+
+    /// Whether there is room for a kind.
+    pub(crate) fn holds(&self, kind: KindId) -> bool {
+        self.shelf(kind).is_some()
+    }
+
+    fn shelf(&self, kind: KindId) -> Option<&Shelf> {
+        self.shelves.get(&kind.stored())
+    }
+
+    /// Tells when a kind changes, as the version of the change; closes when the kind is gone.
+    pub(crate) fn news(&self, kind: KindId) -> Option<watch::Receiver<u64>> {
+        self.shelf(kind).map(|shelf| shelf.news.subscribe())
+    }
+
+    /// Wakes the watches of a kind.
+    pub(crate) fn tell(&self, kind: KindId, version: u64) {
+        if let Some(shelf) = self.shelf(kind) {
+            shelf.news.send_replace(version);
+        }
     }
 
     /// The newest version.
@@ -112,7 +168,7 @@ impl Memory {
 
     /// One object.
     pub(crate) fn get(&self, kind: KindId, key: &Key) -> Option<Arc<Object>> {
-        self.shelves[kind.0].objects.get(key).cloned()
+        self.shelf(kind)?.objects.get(key).cloned()
     }
 
     /// The objects of a kind, of one namespace or of all, after `after`, in the order of keys.
@@ -127,16 +183,21 @@ impl Memory {
             Some(key) if *key >= first => Bound::Excluded(key.clone()),
             _ => Bound::Included(first),
         };
-        self.shelves[kind.0]
-            .objects
-            .range((from, Bound::Unbounded))
+        self.shelf(kind)
+            .into_iter()
+            .flat_map(move |shelf| shelf.objects.range((from.clone(), Bound::Unbounded)))
             .take_while(move |(key, _)| namespace.is_none_or(|ns| key.namespace == ns))
             .map(|(_, object)| object)
     }
 
+    /// All objects of a kind.
+    pub(crate) fn objects(&self, kind: KindId) -> Vec<Arc<Object>> {
+        self.list(kind, None, None).cloned().collect()
+    }
+
     /// The number of objects of a kind.
     pub(crate) fn count(&self, kind: KindId) -> usize {
-        self.shelves[kind.0].objects.len()
+        self.shelf(kind).map_or(0, |shelf| shelf.objects.len())
     }
 
     /// Where the object with an identity is.
@@ -154,7 +215,7 @@ impl Memory {
 
     /// Whether one can continue from a version without missing a change of the kind.
     pub(crate) fn reaches(&self, kind: KindId, version: u64) -> Result<(), Expired> {
-        let floor = self.shelves[kind.0].floor;
+        let floor = self.shelf(kind).map_or(self.version, |shelf| shelf.floor);
         if version < floor || version > self.version {
             Err(Expired { floor })
         } else {
@@ -170,7 +231,10 @@ impl Memory {
         limit: usize,
     ) -> Result<Vec<Event>, Expired> {
         self.reaches(kind, version)?;
-        let past = &self.shelves[kind.0].past;
+        let Some(shelf) = self.shelf(kind) else {
+            return Ok(Vec::new());
+        };
+        let past = &shelf.past;
         let start = past.partition_point(|event| event.version <= version);
         Ok(past.iter().skip(start).take(limit).cloned().collect())
     }
@@ -181,7 +245,9 @@ impl Memory {
             if let Some(previous) = &event.previous {
                 self.unindex(*kind, previous);
             }
-            let shelf = &mut self.shelves[kind.0];
+            let Some(shelf) = self.shelves.get_mut(kind) else {
+                continue;
+            };
             if event.happened == Happened::Deleted {
                 shelf.objects.remove(event.object.key());
             } else {

@@ -14,7 +14,7 @@ mod garbage;
 pub(crate) mod memory;
 pub(crate) mod transaction;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ use self::garbage::Garbage;
 use super::error::ApiError;
 use super::object::{Key, Object};
 use super::registry::{KindId, Registry};
-use super::{Now, OpenError};
+use super::{Now, OpenError, version};
+use crate::resource::ResourceKind;
 
 /// Writes in one group.
 const MAX_GROUP: usize = 256;
@@ -100,10 +101,9 @@ struct Queue {
 
 /// The store.
 pub(crate) struct Store {
-    registry: Arc<Registry>,
+    /// Replaced by the committer alone.
+    registry: RwLock<Arc<Registry>>,
     memory: RwLock<Memory>,
-    /// The newest version of each kind; what watches wait for.
-    news: Vec<watch::Sender<u64>>,
     queue: Mutex<Queue>,
     arrived: Condvar,
     failure: Mutex<Option<String>>,
@@ -113,9 +113,7 @@ pub(crate) struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
-            .field("registry", &self.registry)
-            .finish_non_exhaustive()
+        f.debug_struct("Store").finish_non_exhaustive()
     }
 }
 
@@ -123,32 +121,17 @@ impl Store {
     /// Opens the store and starts its committer.
     pub(crate) fn open(
         dir: &Path,
-        registry: Arc<Registry>,
+        registry: Registry,
         limits: HistoryLimits,
         now: Now,
         first: impl FnOnce(&mut Transaction<'_>) -> Result<(), ApiError>,
     ) -> Result<Arc<Self>, OpenError> {
         let mut disk = Disk::open(dir)?;
-        let mut version = disk.version()?;
-        let mut loaded = Vec::new();
-        for id in registry.ids() {
-            for object in disk.load(registry.kind(id))? {
-                version = version.max(object.version());
-                loaded.push((id, object));
-            }
-        }
-        let mut memory = Memory::new(registry.kinds().len(), version, limits);
+        let mut memory = Memory::new(disk.version()?, limits);
         let mut garbage = Garbage::default();
-        for (id, object) in &loaded {
-            memory.restore(*id, object);
-            garbage.look_at(&registry, *id, object);
-        }
+        load(&disk, &registry, &mut memory, &mut garbage)?;
         let store = Arc::new(Self {
-            news: registry
-                .ids()
-                .map(|_| watch::Sender::new(version))
-                .collect(),
-            registry,
+            registry: RwLock::new(Arc::new(registry)),
             memory: RwLock::new(memory),
             queue: Mutex::default(),
             arrived: Condvar::new(),
@@ -176,18 +159,29 @@ impl Store {
         first: impl FnOnce(&mut Transaction<'_>) -> Result<(), ApiError>,
     ) -> Result<(), OpenError> {
         let memory = self.memory.read();
-        let mut transaction = Transaction::new(&memory, &self.registry, self.now());
+        let registry = self.registry();
+        let mut transaction = Transaction::new(&memory, &registry, self.now());
         first(&mut transaction).map_err(OpenError::Namespaces)?;
         let changes = transaction.into_changes();
         drop(memory);
-        self.commit(disk, &changes).map_err(OpenError::Namespaces)?;
+        self.commit(disk, &registry, &changes)
+            .map_err(OpenError::Namespaces)?;
         self.memory.write().apply(&changes);
         Ok(())
     }
 
-    /// The kinds that are stored.
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+    /// The kinds that are served at this time.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry.read())
+    }
+
+    /// A kind that is served at this time, in the version that the id names.
+    pub(crate) fn kind(&self, id: KindId) -> Result<Arc<ResourceKind>, ApiError> {
+        self.registry
+            .read()
+            .kind(id)
+            .cloned()
+            .ok_or_else(ApiError::no_such_resource)
     }
 
     /// What the clock says.
@@ -200,9 +194,10 @@ impl Store {
         look(&self.memory.read())
     }
 
-    /// Tells when a kind changes, as the version of the change.
-    pub(crate) fn news(&self, kind: KindId) -> watch::Receiver<u64> {
-        self.news[kind.0].subscribe()
+    /// Tells when a kind changes, as the version of the change; closes when the kind is gone.
+    pub(crate) fn news(&self, kind: KindId) -> Result<watch::Receiver<u64>, ApiError> {
+        self.read(|memory| memory.news(kind))
+            .ok_or_else(ApiError::no_such_resource)
     }
 
     /// Why writes are refused, if they are.
@@ -292,7 +287,8 @@ impl Store {
             return;
         }
         let memory = self.memory.read();
-        let mut transaction = Transaction::new(&memory, &self.registry, self.now());
+        let registry = self.registry();
+        let mut transaction = Transaction::new(&memory, &registry, self.now());
         for job in &mut jobs {
             let mark = transaction.mark();
             let kept = catch_unwind(AssertUnwindSafe(|| job.run(&mut transaction)));
@@ -304,25 +300,33 @@ impl Store {
         let changes = transaction.into_changes();
         drop(memory);
 
-        let fate = self.commit(disk, &changes);
+        let fate = self.commit(disk, &registry, &changes);
         if fate.is_ok() {
             self.memory.write().apply(&changes);
+            let memory = self.memory.read();
             for change in &changes {
-                garbage.after(&self.registry, change, &self.memory.read());
-                self.news[change.kind.0].send_replace(change.event.version);
+                garbage.after(&registry, change, &memory);
+                memory.tell(change.kind, change.event.version);
             }
         }
         finish(jobs, &fate);
     }
 
-    fn commit(&self, disk: &mut Disk, changes: &[Change]) -> Result<(), ApiError> {
+    fn commit(
+        &self,
+        disk: &mut Disk,
+        registry: &Registry,
+        changes: &[Change],
+    ) -> Result<(), ApiError> {
         let Some(last) = changes.last() else {
             return Ok(());
         };
-        let writes = changes.iter().map(|change| Write {
-            key: disk_key(self.registry.kind(change.kind), change.event.object.key()),
-            json: (change.event.happened != Happened::Deleted)
-                .then(|| change.event.object.json().clone()),
+        let writes = changes.iter().filter_map(|change| {
+            let object = &change.event.object;
+            Some(Write {
+                key: disk_key(&**registry.kind(change.kind)?, object.key()),
+                json: (change.event.happened != Happened::Deleted).then(|| object.json().clone()),
+            })
         });
         disk.commit(writes.collect(), last.event.version)
             .map_err(|error| self.fail(&error.to_string()))
@@ -345,8 +349,39 @@ impl Store {
     /// One object.
     pub(crate) fn get(&self, kind: KindId, key: &Key) -> Result<Arc<Object>, ApiError> {
         self.read(|memory| memory.get(kind, key))
-            .ok_or_else(|| ApiError::not_found(self.registry.kind(kind), &key.name))
+            .ok_or_else(|| match self.kind(kind) {
+                Ok(kind) => ApiError::not_found(&kind, &key.name),
+                Err(error) => error,
+            })
     }
+}
+
+/// Reads the objects of the kinds that memory does not hold yet.
+fn load(
+    disk: &Disk,
+    registry: &Registry,
+    memory: &mut Memory,
+    garbage: &mut Garbage,
+) -> Result<(), DiskError> {
+    let ids: BTreeSet<KindId> = registry.ids().collect();
+    let fresh: Vec<KindId> = ids
+        .iter()
+        .copied()
+        .filter(|id| !memory.holds(*id))
+        .collect();
+    memory.hold(&ids);
+    for id in fresh {
+        let Some(kind) = registry.kind(id) else {
+            continue;
+        };
+        for object in disk.load(kind)? {
+            memory.continue_after(object.version());
+            let object = version::settle(kind, &object);
+            memory.restore(id, &object);
+            garbage.look_at(registry, id, &object);
+        }
+    }
+    Ok(())
 }
 
 fn finish(jobs: Vec<Box<dyn Job>>, fate: &Result<(), ApiError>) {

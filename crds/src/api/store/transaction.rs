@@ -10,7 +10,8 @@ use super::memory::{Change, Event, Happened, Memory};
 use crate::api::error::ApiError;
 use crate::api::object::{Key, Object};
 use crate::api::registry::{KindId, Registry};
-use crate::resource::AdmissionContext;
+use crate::api::version;
+use crate::resource::{AdmissionContext, ResourceKind};
 
 /// A group of writes under evaluation. Each change takes the next version.
 #[derive(Debug)]
@@ -44,6 +45,15 @@ impl<'a> Transaction<'a> {
     /// The kinds.
     pub(crate) fn registry(&self) -> &'a Registry {
         self.registry
+    }
+
+    /// A kind, in the version that the id names. A request may have found it in a registry that
+    /// was replaced since.
+    pub(crate) fn kind(&self, id: KindId) -> Result<Arc<ResourceKind>, ApiError> {
+        self.registry
+            .kind(id)
+            .cloned()
+            .ok_or_else(ApiError::no_such_resource)
     }
 
     /// What is stored, without what is staged.
@@ -89,7 +99,7 @@ impl<'a> Transaction<'a> {
     pub(crate) fn get(&self, kind: KindId, key: &Key) -> Option<Arc<Object>> {
         match self
             .staged
-            .get(&(kind, key.clone()))
+            .get(&(kind.stored(), key.clone()))
             .and_then(|stack| stack.last())
         {
             Some(at) => {
@@ -108,7 +118,7 @@ impl<'a> Transaction<'a> {
             .map(|o| o.key().clone())
             .collect();
         for (of, key) in self.staged.keys() {
-            if *of == kind && namespace.is_none_or(|ns| ns == key.namespace) {
+            if *of == kind.stored() && namespace.is_none_or(|ns| ns == key.namespace) {
                 if self.get(kind, key).is_some() {
                     keys.insert(key.clone());
                 } else {
@@ -119,8 +129,10 @@ impl<'a> Transaction<'a> {
         keys
     }
 
-    /// Stages an object. Its `resourceVersion` is written here.
+    /// Stages an object, in the version in which its kind is stored. Its `resourceVersion` is
+    /// written here.
     pub(crate) fn put(&mut self, kind: KindId, mut value: Value) -> Result<Arc<Object>, ApiError> {
+        version::convert(&*self.kind(kind.stored())?, &mut value)?;
         let object = self.next(&mut value)?;
         let previous = self.get(kind, object.key());
         let happened = if previous.is_some() {
@@ -134,9 +146,10 @@ impl<'a> Transaction<'a> {
 
     /// Stages the removal of an object and gives its last state.
     pub(crate) fn remove(&mut self, kind: KindId, key: &Key) -> Result<Arc<Object>, ApiError> {
-        let previous = self
-            .get(kind, key)
-            .ok_or_else(|| ApiError::not_found(self.registry.kind(kind), &key.name))?;
+        let previous = self.get(kind, key).ok_or_else(|| match self.kind(kind) {
+            Ok(kind) => ApiError::not_found(&kind, &key.name),
+            Err(error) => error,
+        })?;
         self.remove_as(kind, &previous, previous.value())
     }
 
@@ -147,6 +160,7 @@ impl<'a> Transaction<'a> {
         previous: &Arc<Object>,
         mut value: Value,
     ) -> Result<Arc<Object>, ApiError> {
+        version::convert(&*self.kind(kind.stored())?, &mut value)?;
         let object = self.next(&mut value)?;
         self.stage(
             kind,
@@ -172,6 +186,7 @@ impl<'a> Transaction<'a> {
         object: Arc<Object>,
         previous: Option<Arc<Object>>,
     ) {
+        let kind = kind.stored();
         self.staged
             .entry((kind, object.key().clone()))
             .or_default()

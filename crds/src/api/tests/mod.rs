@@ -12,4 +12,5 @@ mod durable;
 mod model;
 mod speed;
 pub(crate) mod support;
+mod versions;
 mod watching;

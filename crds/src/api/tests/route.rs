@@ -1,5 +1,5 @@
 use super::{Query, Route, route};
-use crate::api::registry::{KindId, Registry};
+use crate::api::registry::Registry;
 use crate::api::tests::support::kinds;
 
 #[test]
@@ -8,7 +8,7 @@ fn paths_are_told_apart() {
     let find = |path: &str| route(&registry, path).ok();
     let object = |kind: usize, namespace: &str, name: &str, status: bool| {
         Some(Route::Object {
-            kind: KindId(kind),
+            kind: registry.ids().nth(kind).unwrap(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             status,
@@ -16,7 +16,7 @@ fn paths_are_told_apart() {
     };
     let all = |kind: usize, namespace: Option<&str>| {
         Some(Route::Collection {
-            kind: KindId(kind),
+            kind: registry.ids().nth(kind).unwrap(),
             namespace: namespace.map(str::to_owned),
         })
     };

@@ -88,6 +88,7 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
         categories: vec!["all".to_owned()],
         namespaced,
         status_subresource: true,
+        scale: None,
         columns: vec![
             column("Size", "integer", ".spec.size"),
             column(
@@ -110,6 +111,11 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
             "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
         }}),
         admission: Arc::new(WidgetAdmission),
+        served: true,
+        storage: true,
+        deprecation: None,
+        conversion: None,
+        definition: None,
     }
 }
 
@@ -146,6 +152,13 @@ pub(crate) fn fixture() -> Fixture {
 pub(crate) fn with_limits(limits: Limits) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let api = ApiServer::open_with(dir.path(), kinds(), now(), limits).unwrap();
+    Fixture { api, dir }
+}
+
+/// An API that serves these kinds.
+pub(crate) fn fixture_of(kinds: Vec<ResourceKind>) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let api = ApiServer::open_with(dir.path(), kinds, now(), LIMITS).unwrap();
     Fixture { api, dir }
 }
 
@@ -205,6 +218,17 @@ impl Fixture {
             status,
             serde_json::from_slice(&bytes).unwrap_or(Value::Null),
         )
+    }
+
+    /// The whole answer to a GET as text.
+    pub(crate) async fn text(&self, uri: &str) -> String {
+        let request = Request::builder()
+            .uri(uri)
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let response = protocol::handle(Arc::clone(&self.api.inner), request).await;
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
     }
 
     pub(crate) async fn get(&self, uri: &str) -> (StatusCode, Value) {
