@@ -7,10 +7,12 @@
 //! * [`attributes`]: `filter.attributes`, and the dialect `exact`.
 //! * [`dialects`]: the elements of `filters`.
 //! * [`cesql`]: CloudEvents SQL.
+//! * [`index`]: all filters of a broker, matched at once.
 
 pub mod attributes;
 pub mod cesql;
 pub mod dialects;
+pub mod index;
 pub mod spec;
 
 use std::sync::Arc;
