@@ -1,5 +1,7 @@
 //! A client of the Kubernetes-style API that knows no types.
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 use futures::AsyncBufRead;
 use http::{Method, Request, header};
@@ -8,6 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::Body;
 use kube::client::middleware::BaseUriLayer;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tower::ServiceBuilder;
 
@@ -33,16 +36,71 @@ impl std::fmt::Debug for Api {
     }
 }
 
+/// Where the API is when nobody says anything else.
+const DEFAULT_URL: &str = "http://127.0.0.1:8081";
+/// The kubeconfig that is used when it is there and nobody says anything else.
+const DEFAULT_KUBECONFIG: &str = "./heddle-data/kubeconfig";
+
 impl Api {
+    /// A client of the API at `url`, or where a kubeconfig says. Its credentials are for the
+    /// server that it names: another `url` gets them only if the kubeconfig was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When `url` is not one, or the kubeconfig cannot be used.
+    pub async fn locate(url: Option<&str>, kubeconfig: Option<&Path>) -> Result<Self, Failure> {
+        let found = kubeconfig.map(Path::to_owned).or_else(|| {
+            let path = PathBuf::from(DEFAULT_KUBECONFIG);
+            path.exists().then_some(path)
+        });
+        let Some(path) = found else {
+            return Self::connect(url.unwrap_or(DEFAULT_URL));
+        };
+        let unusable = |error: &(dyn std::error::Error + 'static)| {
+            let why = root_cause(error);
+            Failure::usage(format!(
+                "the kubeconfig {} cannot be used: {why}",
+                path.display()
+            ))
+        };
+        let config = Kubeconfig::read_from(&path).map_err(|error| unusable(&error))?;
+        let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| unusable(&error))?;
+        if let Some(url) = url {
+            let wanted: http::Uri = url.parse().map_err(|_| wrong_url(url))?;
+            let meant =
+                kubeconfig.is_some() || wanted.authority() == config.cluster_url.authority();
+            if !meant || wanted.scheme_str() != Some("https") {
+                return Self::connect(url);
+            }
+            config.cluster_url = wanted;
+        }
+        let url = config.cluster_url.to_string();
+        let url = url.trim_end_matches('/');
+        match config.cluster_url.scheme_str() {
+            Some("https") => Self::secure(config, url),
+            _ => Self::connect(url),
+        }
+    }
+
+    fn secure(config: Config, url: &str) -> Result<Self, Failure> {
+        // It may have been done before, by whoever runs this in a process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = kube::Client::try_from(config).map_err(|error| {
+            Failure::failed(format!("cannot speak to {url}: {}", root_cause(&error)))
+        })?;
+        Ok(Self::from_client(client, url))
+    }
+
     /// A client of the API at `url`. Nothing is sent yet.
     ///
     /// # Errors
     ///
     /// When `url` is not one.
     pub fn connect(url: &str) -> Result<Self, Failure> {
-        let wrong = || Failure::usage(format!("--api {url:?} is not a URL"));
-        let uri: http::Uri = url.parse().map_err(|_| wrong())?;
-        let client = match uri.scheme_str() {
+        let uri: http::Uri = url.parse().map_err(|_| wrong_url(url))?;
+        match uri.scheme_str() {
             // Without TLS no certificates are read, so that a machine without any is served too,
             // and no time is lost over it.
             Some("http") => {
@@ -51,18 +109,12 @@ impl Api {
                 let service = ServiceBuilder::new()
                     .layer(BaseUriLayer::new(uri))
                     .service(http);
-                kube::Client::new(service, "default")
+                let client = kube::Client::new(service, "default");
+                Ok(Self::from_client(client, url))
             }
-            Some("https") => {
-                // It may have been done before, by whoever runs this in a process.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                kube::Client::try_from(kube::Config::new(uri)).map_err(|error| {
-                    Failure::failed(format!("cannot speak to {url}: {}", root_cause(&error)))
-                })?
-            }
-            _ => return Err(wrong()),
-        };
-        Ok(Self::from_client(client, url))
+            Some("https") => Self::secure(Config::new(uri), url),
+            _ => Err(wrong_url(url)),
+        }
     }
 
     /// The API behind a client that exists; `url` is for messages.
@@ -170,6 +222,10 @@ impl Api {
             error => Failure::unreachable("the API", &self.url, "--api", &root_cause(&error)),
         }
     }
+}
+
+fn wrong_url(url: &str) -> Failure {
+    Failure::usage(format!("--api {url:?} is not a URL"))
 }
 
 /// Builds a request for the client.

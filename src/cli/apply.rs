@@ -309,7 +309,8 @@ pub async fn run(args: ApplyArgs, context: &mut Context) -> Result<(), Failure> 
         );
     }
     let api = context
-        .api()?
+        .api()
+        .await?
         .with_default_namespace(&context.settings.namespace);
     let results = apply_all(api.client(), &resources).await;
     let mut failed = false;

@@ -3,6 +3,7 @@
 //! Tests replace all of it; nothing in a command reaches for the process.
 
 use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,14 +15,15 @@ use super::api::Api;
 use super::failure::{FAILED, Failure};
 use super::{Color, Format, Global};
 
-const API: &str = "http://127.0.0.1:8081";
 const ADMIN: &str = "http://127.0.0.1:8082";
 
 /// The shared options with everything filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the API is.
-    pub api: String,
+    /// Where the API is, if that was said.
+    pub api: Option<String>,
+    /// The kubeconfig that says where the API is and how it is entered, if that was said.
+    pub kubeconfig: Option<PathBuf>,
     /// Where the admin listener is.
     pub admin: String,
     /// The namespace.
@@ -36,21 +38,23 @@ impl Settings {
     /// Fills in what was not given: from the environment (an empty variable is none), then with
     /// the defaults.
     pub fn resolve(global: &Global, env: impl Fn(&str) -> Option<String>) -> Self {
-        let address = |given: &Option<String>, variable, default: &str| {
-            let address = given
-                .clone()
-                .or_else(|| env(variable).filter(|text| !text.is_empty()))
-                .unwrap_or_else(|| default.to_owned());
-            let address = address.trim_end_matches('/').to_owned();
-            if address.contains("://") {
-                address
+        let variable = |name| env(name).filter(|text| !text.is_empty());
+        let address = |given: &Option<String>, name| {
+            let address = given.clone().or_else(|| variable(name))?;
+            let address = address.trim_end_matches('/');
+            Some(if address.contains("://") {
+                address.to_owned()
             } else {
                 format!("http://{address}")
-            }
+            })
         };
         Self {
-            api: address(&global.api, "HEDDLE_API", API),
-            admin: address(&global.admin, "HEDDLE_ADMIN", ADMIN),
+            api: address(&global.api, "HEDDLE_API"),
+            kubeconfig: global
+                .kubeconfig
+                .clone()
+                .or_else(|| variable("HEDDLE_KUBECONFIG").map(PathBuf::from)),
+            admin: address(&global.admin, "HEDDLE_ADMIN").unwrap_or_else(|| ADMIN.to_owned()),
             namespace: global
                 .namespace
                 .clone()
@@ -127,9 +131,12 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// When the address is not a URL.
-    pub fn api(&self) -> Result<Api, Failure> {
-        Api::connect(&self.settings.api)
+    /// When the address is not a URL, or the kubeconfig cannot be used.
+    pub async fn api(&self) -> Result<Api, Failure> {
+        let Settings {
+            api, kubeconfig, ..
+        } = &self.settings;
+        Api::locate(api.as_deref(), kubeconfig.as_deref()).await
     }
 
     /// Reports the result, waits for the tasks, and gives the exit code.

@@ -50,7 +50,7 @@ pub async fn run(args: DeleteArgs, context: &mut Context) -> Result<(), Failure>
         ignore_not_found,
         global: _,
     } = args;
-    let api = context.api()?;
+    let api = context.api().await?;
     let namespace = context.settings.namespace.clone();
     let mut targets: Vec<(Kind, String, String)> = Vec::new();
     if let Some(kind) = kind {

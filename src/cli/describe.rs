@@ -56,7 +56,7 @@ pub async fn run(args: DescribeArgs, context: &mut Context) -> Result<(), Failur
                 .with_hint(format!("`heddle get {kind}` lists them")),
         );
     }
-    let api = context.api()?;
+    let api = context.api().await?;
     let served = kinds::discover(api.client())
         .await
         .map_err(|error| api.failure(error))?;

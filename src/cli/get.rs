@@ -109,7 +109,7 @@ pub async fn run(args: GetArgs, context: &mut Context) -> Result<(), Failure> {
     if selector.is_some() && !names.is_empty() {
         return Err(Failure::usage("give names or a selector, not both"));
     }
-    let api = context.api()?;
+    let api = context.api().await?;
     let served = kinds::discover(api.client())
         .await
         .map_err(|error| api.failure(error))?;

@@ -24,6 +24,7 @@ pub mod get;
 pub mod http;
 pub mod json_text;
 pub mod kinds;
+pub mod kubeconfig;
 pub mod listen;
 pub mod log_level;
 pub mod manifest;
@@ -39,6 +40,7 @@ pub mod version;
 mod tests;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -76,7 +78,7 @@ impl Cli {
     #[must_use]
     pub fn shared(&self) -> Global {
         let inner = match &self.command {
-            Command::Up(_) | Command::Completion(_) | Command::Crds(_) => {
+            Command::Up(_) | Command::Completion(_) | Command::Crds(_) | Command::Kubeconfig(_) => {
                 return self.global.clone();
             }
             Command::Apply(args) => &args.global,
@@ -107,6 +109,7 @@ pub enum Command {
     Listen(listen::ListenArgs),
     Events(events::EventsArgs),
     Crds(crds::CrdsArgs),
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     Completion(completion::CompletionArgs),
     LogLevel(log_level::LogLevelArgs),
     Version(version::VersionArgs),
@@ -116,9 +119,14 @@ pub enum Command {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Shared options")]
 pub struct Global {
-    /// Where the API is [env: HEDDLE_API] [default: http://127.0.0.1:8081]
+    /// Where the API is [env: HEDDLE_API] [default: as the kubeconfig says, or
+    /// http://127.0.0.1:8081]
     #[arg(long, value_name = "URL")]
     pub api: Option<String>,
+    /// Where the API is and how it is entered [env: HEDDLE_KUBECONFIG] [default:
+    /// ./heddle-data/kubeconfig where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Where the admin listener is [env: HEDDLE_ADMIN] [default: http://127.0.0.1:8082]
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
@@ -142,6 +150,7 @@ impl Global {
     pub fn or(&self, outer: &Self) -> Self {
         let Self {
             api,
+            kubeconfig,
             admin,
             namespace,
             all_namespaces,
@@ -150,6 +159,7 @@ impl Global {
         } = self.clone();
         Self {
             api: api.or_else(|| outer.api.clone()),
+            kubeconfig: kubeconfig.or_else(|| outer.kubeconfig.clone()),
             admin: admin.or_else(|| outer.admin.clone()),
             namespace: namespace.or_else(|| outer.namespace.clone()),
             all_namespaces: all_namespaces || outer.all_namespaces,
@@ -265,6 +275,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Listen(args) => listen::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Crds(args) => crds::run(&args, context),
+        Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Completion(args) => completion::run(&args, context),
         Command::LogLevel(args) => log_level::run(args, context).await,
         Command::Version(args) => version::run(&args, context),

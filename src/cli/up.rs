@@ -26,6 +26,13 @@ pub struct UpArgs {
     /// Where the Kubernetes-style API is served
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub api: SocketAddr,
+    /// A name or an address under which the API is reached from other machines; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub api_name: Vec<String>,
+    /// Serve the API over TLS, and only to callers with credentials, on a loopback address too;
+    /// on every other address this is always so
+    #[arg(long)]
+    pub api_tls: bool,
     /// Where health, metrics and the log level are served
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
     pub admin: SocketAddr,

@@ -4,10 +4,16 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::data_dir::Endpoints;
+use super::access::Entrance;
+use super::data_dir::{DataDir, Endpoints};
 
 /// Prints the addresses and three commands to copy.
-pub(super) fn print(endpoints: &Endpoints, data: &Path, took: Duration) -> std::io::Result<()> {
+pub(super) fn print(
+    endpoints: &Endpoints,
+    data: &DataDir,
+    entrance: &Entrance,
+    took: Duration,
+) -> std::io::Result<()> {
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "heddle".to_owned());
@@ -17,14 +23,25 @@ pub(super) fn print(endpoints: &Endpoints, data: &Path, took: Duration) -> std::
         api,
         admin,
     } = endpoints;
-    let options = options(api, admin);
+    let kubeconfig = data.kubeconfig();
+    let options = options(api, admin, &kubeconfig);
+    let kubeconfig = kubeconfig.display();
+    let enter = if entrance.access().is_some() {
+        format!(
+            "over TLS, with a client certificate or a token\n           \
+             from other machines: {program} kubeconfig --data {data} --raw --server https://NAME:PORT",
+            data = data.root().display()
+        )
+    } else {
+        format!("kubectl --kubeconfig {kubeconfig}")
+    };
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
         "heddle {version} is ready after {took} ms
 
   events   {ingress}/<namespace>/<broker>
-  API      {api}   (kubectl --server {api})
+  API      {api}   ({enter})
   admin    {admin}   (/readyz /metrics)
   data     {data}
 
@@ -36,15 +53,17 @@ Try:
 ",
         version = env!("CARGO_PKG_VERSION"),
         took = took.as_millis(),
-        data = data.display(),
+        data = data.root().display(),
     )?;
     out.flush()
 }
 
 /// The options that tell other commands where this process is, where it is not at the default place.
-fn options(api: &str, admin: &str) -> String {
+fn options(api: &str, admin: &str, kubeconfig: &Path) -> String {
     let mut options = String::new();
-    if api != "http://127.0.0.1:8081" {
+    if api.starts_with("https") {
+        options.push_str(&format!(" --kubeconfig {}", kubeconfig.display()));
+    } else if api != "http://127.0.0.1:8081" {
         options.push_str(&format!(" --api {api}"));
     }
     if admin != "http://127.0.0.1:8082" {

@@ -55,6 +55,18 @@ impl DataDir {
         self.root.join("state")
     }
 
+    /// The credentials of the API, where it needs any.
+    #[must_use]
+    pub fn access(&self) -> PathBuf {
+        self.root.join("access")
+    }
+
+    /// How clients find the API and enter it.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root.join(crate::cli::kubeconfig::FILE)
+    }
+
     /// The directory itself.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -1,5 +1,6 @@
 //! Wiring: one function a role. No logic.
 
+mod access;
 mod banner;
 pub mod control;
 pub mod data_dir;

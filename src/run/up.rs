@@ -16,7 +16,7 @@ use heddle_broker::ingress::{Ingress, IngressOptions};
 use heddle_broker::log::memory::{MemoryOptions, MemoryStore};
 use heddle_broker::log::segment::{SegmentOptions, SegmentStore};
 use heddle_broker::log::{Health, LogStore};
-use heddle_crds::api::{ApiServer, Health as ApiHealth};
+use heddle_crds::api::{ApiServer, Health as ApiHealth, Now};
 use heddle_dispatcher::control::Control as ConsumerControl;
 use heddle_dispatcher::dispatcher::{TOTAL_BYTES, WINDOW_BYTES};
 use heddle_dispatcher::{Dispatcher, DispatcherOptions};
@@ -25,6 +25,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::access::{self, Entrance};
 use super::banner;
 use super::control::{self, Controllers, Progress};
 use super::data_dir::{DataDir, Endpoints};
@@ -45,20 +46,30 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
         data,
         listen,
         api,
+        api_name,
+        api_tls,
         admin,
         max_event_bytes,
         log: _,
         log_format: _,
     } = args;
     let manifests = manifest::load(&filename)?;
-    let listeners = Listeners::bind(listen, api, admin).await?;
+    let listeners = Listeners::bind(listen, api, api_tls, admin).await?;
     let data_dir = DataDir::create(&data)?;
     data_dir.remove_endpoints();
     let shutdown = Shutdown::default();
     let parts = Parts::open(&data_dir, &listeners.endpoints, &shutdown)?;
     let client = parts.api.client();
     let endpoints = listeners.endpoints.clone();
-    let synced = parts.start(listeners, max_event_bytes, log_level, &shutdown);
+    let entrance = Entrance::open(
+        &data_dir,
+        listeners.api.local_addr()?,
+        endpoints.api.clone(),
+        &api_name,
+        parts.now(),
+    )?;
+    let synced = parts.start(listeners, &entrance, max_event_bytes, log_level, &shutdown);
+    entrance.write_kubeconfig()?;
     let ready = async {
         if !data_dir.is_initialized()? {
             first_steps::create_default_broker(&client).await?;
@@ -74,7 +85,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     }
     if !shutdown.graceful.is_cancelled() {
         data_dir.write_endpoints(&endpoints)?;
-        banner::print(&endpoints, data_dir.root(), started.elapsed())?;
+        banner::print(&endpoints, &data_dir, &entrance, started.elapsed())?;
         let sent = first_steps::send(endpoints.ingress, manifests.events);
         shutdown.tracker.spawn(async move {
             if let Err(error) = sent.await {
@@ -104,6 +115,7 @@ impl Listeners {
     async fn bind(
         ingress: std::net::SocketAddr,
         api: std::net::SocketAddr,
+        api_tls: bool,
         admin: std::net::SocketAddr,
     ) -> anyhow::Result<Self> {
         let bind = |address: std::net::SocketAddr, flag: &'static str| async move {
@@ -114,11 +126,9 @@ impl Listeners {
         let ingress = bind(ingress, "--listen").await?;
         let api = bind(api, "--api").await?;
         let admin = bind(admin, "--admin").await?;
-        for (listener, flag) in [(&api, "--api"), (&admin, "--admin")] {
-            let address = listener.local_addr()?;
-            if !address.ip().is_loopback() {
-                tracing::warn!(%address, "{flag} can be reached from other machines, and has no authentication");
-            }
+        let address = admin.local_addr()?;
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "--admin can be reached from other machines, and has no authentication");
         }
         let url = |listener: &TcpListener| {
             listener
@@ -128,7 +138,7 @@ impl Listeners {
         let endpoints = Endpoints {
             pid: std::process::id(),
             ingress: url(&ingress)?,
-            api: url(&api)?,
+            api: access::url(api.local_addr()?, api_tls),
             admin: url(&admin)?,
         };
         Ok(Self {
@@ -178,10 +188,7 @@ impl Parts {
             .flush_every_ms(None)
             .open()
             .with_context(|| format!("{} cannot be opened", data.state().display()))?;
-        let now = {
-            let clock = Arc::clone(&clock);
-            Arc::new(move || clock.now())
-        };
+        let now = now_of(&clock);
         let api = ApiServer::open(&data.api(), heddle_broker::control::admission::kinds(), now)?;
         let dispatcher = Dispatcher::open(
             DispatcherOptions {
@@ -212,12 +219,23 @@ impl Parts {
     }
 }
 
+/// The wall clock as the API reads it.
+fn now_of(clock: &Arc<dyn Clock>) -> Now {
+    let clock = Arc::clone(clock);
+    Arc::new(move || clock.now())
+}
+
 impl Parts {
+    fn now(&self) -> Now {
+        now_of(&self.clock)
+    }
+
     /// Starts everything on the process's tracker. What is returned tells when the controllers have
     /// looked at all that was there.
     fn start(
         &self,
         listeners: Listeners,
+        entrance: &Entrance,
         max_event_bytes: u32,
         log_level: LogLevel,
         shutdown: &Shutdown,
@@ -228,7 +246,9 @@ impl Parts {
             admin: admin_listener,
             endpoints: _,
         } = listeners;
-        self.api.serve(api, &shutdown.tracker, &shutdown.graceful);
+        let (tracker, graceful) = (&shutdown.tracker, &shutdown.graceful);
+        self.api.serve(api, entrance.access(), tracker, graceful);
+        tracker.spawn(entrance.clone().keep(graceful.clone()));
         let brokers = BrokerControl::new(
             self.ingress_url.clone(),
             Arc::clone(&self.segments) as Arc<dyn LogStore>,
@@ -257,7 +277,6 @@ impl Parts {
             &mut self.registry.lock(),
         );
         metrics::register(&self.segments, &self.directory, &mut self.registry.lock());
-        let tracker = &shutdown.tracker;
         tracker.spawn(ingress.serve(
             ingress_listener,
             tracker.clone(),

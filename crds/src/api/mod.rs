@@ -15,6 +15,7 @@
 //! - A refusal is a `Status` with the code, the reason and the words of Kubernetes.
 //! - Everything is bounded: bodies, nesting, writes that wait, watches, connections, the past.
 
+mod access;
 mod call;
 mod discovery;
 mod error;
@@ -51,6 +52,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::access::{Access, AccessError, open_kubeconfig, write_private};
 pub use self::error::{ApiError, Cause, Details};
 pub use self::store::disk::DiskError;
 
@@ -179,8 +181,15 @@ impl ApiServer {
     }
 
     /// Serves the API on a socket until `drain` is cancelled. Connections end gracefully then:
-    /// calls are finished, watches end. All tasks run on `tracker`.
-    pub fn serve(&self, listener: TcpListener, tracker: &TaskTracker, drain: &CancellationToken) {
+    /// calls are finished, watches end. All tasks run on `tracker`. Without `access` whoever
+    /// reaches the socket may do everything, so it must be on a loopback address.
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+        access: Option<Arc<Access>>,
+        tracker: &TaskTracker,
+        drain: &CancellationToken,
+    ) {
         let drain = drain.child_token();
         // Watches on this socket end with it, though those of the process go on.
         let inner = Arc::new(Inner {
@@ -196,7 +205,8 @@ impl ApiServer {
                 () = both.cancelled() => {}
             }
         });
-        tracker.spawn(serve::accept(inner, listener, tracker.clone(), drain));
+        let door = serve::Door::new(inner, access, &listener);
+        tracker.spawn(door.accept(listener, tracker.clone(), drain));
     }
 
     /// How the API does.

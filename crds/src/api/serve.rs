@@ -1,118 +1,274 @@
 //! The API on a socket.
 //!
-//! There is no authentication here: the address must be one that only trusted programs reach.
-//! On a loopback address the browser of the same machine is the stranger, so requests with an
-//! `Origin`, and requests for a `Host` that is neither an address nor `localhost`, are refused
-//! (the latter is how a web site reaches 127.0.0.1 under its own name).
+//! Without a guard there is no authentication: the address must be one that only trusted programs
+//! reach. On a loopback address the browser of the same machine is the stranger, so requests with
+//! an `Origin`, and requests for a `Host` that is neither an address nor `localhost`, are refused
+//! (the latter is how a web site reaches 127.0.0.1 under its own name). With a guard
+//! ([`super::access`]) everything goes over TLS, and only to callers who say who they are.
+//!
+//! Connections, handshakes, headers and calls under way are bounded, in number and in time.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{Access, User};
 use super::error::ApiError;
+use super::http::ResponseBody;
 use super::{Inner, http as protocol};
 
 /// Connections at a time. Others wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4_096;
+/// TLS handshakes under way at a time; each costs more than most calls.
+const MAX_HANDSHAKES: usize = 256;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// How long to wait after a failed accept, such as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often refused callers are logged: whoever floods the door is not to flood the log.
+const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(1);
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
+    connection: close\r\ncontent-length: 45\r\n\r\nan HTTP request was sent to an HTTPS address\n";
 
-/// Accepts connections until `drain` is cancelled; those that are open end gracefully.
-pub(crate) async fn accept(
+/// What all connections of a socket share.
+pub(crate) struct Door {
     api: Arc<Inner>,
-    listener: TcpListener,
-    tracker: TaskTracker,
-    drain: CancellationToken,
-) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let loopback = listener
-        .local_addr()
-        .is_ok_and(|address| address.ip().is_loopback());
-    loop {
-        let permit = tokio::select! {
-            biased;
-            () = drain.cancelled() => return,
-            permit = Arc::clone(&room).acquire_owned() => permit,
-        };
-        let Ok(permit) = permit else { return };
-        let accepted = tokio::select! {
-            biased;
-            () = drain.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection =
-                    connection(Arc::clone(&api), stream, loopback, drain.clone(), permit);
-                tracker.spawn(connection);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection to the API could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    access: Option<Arc<Access>>,
+    loopback: bool,
+    handshakes: Semaphore,
+    /// When a refused caller was last logged, and how many have been refused since.
+    refused: Mutex<(Option<Instant>, u64)>,
 }
 
-async fn connection(
-    api: Arc<Inner>,
-    stream: TcpStream,
-    loopback: bool,
-    drain: CancellationToken,
-    permit: OwnedSemaphorePermit,
-) {
-    // Small answers are not to wait for more.
-    let _ = stream.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEADER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(256);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let api = Arc::clone(&api);
-        async move {
-            let response = match stranger(&request, loopback) {
-                Some(error) => protocol::refusal(&error),
-                None => protocol::handle(api, request).await,
-            };
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "a connection to the API ended early");
+/// One connection's other end.
+#[derive(Clone, Debug)]
+struct Peer {
+    address: SocketAddr,
+    /// Whom its certificate names.
+    certified: Option<User>,
+}
+
+impl Door {
+    /// A door that `access` guards, or none.
+    pub(crate) fn new(
+        api: Arc<Inner>,
+        access: Option<Arc<Access>>,
+        listener: &TcpListener,
+    ) -> Arc<Self> {
+        let loopback = listener
+            .local_addr()
+            .is_ok_and(|address| address.ip().is_loopback());
+        Arc::new(Self {
+            api,
+            access,
+            loopback,
+            handshakes: Semaphore::new(MAX_HANDSHAKES),
+            refused: Mutex::default(),
+        })
     }
-    drop(permit);
+
+    /// Accepts connections until `drain` is cancelled; those that are open end gracefully.
+    pub(crate) async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tracker: TaskTracker,
+        drain: CancellationToken,
+    ) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let permit = tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                permit = Arc::clone(&room).acquire_owned() => permit,
+            };
+            let Ok(permit) = permit else { return };
+            let accepted = tokio::select! {
+                biased;
+                () = drain.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    let door = Arc::clone(&self);
+                    tracker.spawn(door.connection(stream, address, drain.clone(), permit));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the API could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        drain: CancellationToken,
+        permit: OwnedSemaphorePermit,
+    ) {
+        // Small answers are not to wait for more.
+        let _ = stream.set_nodelay(true);
+        match self.access.as_ref().map(|access| access.tls()) {
+            None => {
+                let peer = Peer {
+                    address,
+                    certified: None,
+                };
+                self.converse(stream, peer, drain).await;
+            }
+            Some(tls) => {
+                let shaken = tokio::select! {
+                    biased;
+                    () = drain.cancelled() => None,
+                    shaken = self.shake(TlsAcceptor::from(tls), stream) => shaken,
+                };
+                if let Some(stream) = shaken {
+                    let certified = Access::certified(stream.get_ref().1.peer_certificates());
+                    self.converse(stream, Peer { address, certified }, drain)
+                        .await;
+                }
+            }
+        }
+        drop(permit);
+    }
+
+    /// Begins TLS, in bounded time.
+    async fn shake(
+        &self,
+        acceptor: TlsAcceptor,
+        mut stream: TcpStream,
+    ) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+        let handshake = async {
+            let _place = self.handshakes.acquire().await.ok()?;
+            let mut first = [0];
+            if stream.peek(&mut first).await.ok()? == 1 && first != [TLS_HANDSHAKE] {
+                let _ = stream.write_all(PLAIN_ANSWER).await;
+                return None;
+            }
+            match acceptor.accept(stream).await {
+                Ok(stream) => Some(stream),
+                Err(error) => {
+                    tracing::debug!(%error, "a TLS handshake with the API failed");
+                    None
+                }
+            }
+        };
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
+            .await
+            .ok()
+            .flatten()
+    }
+
+    async fn converse(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: Peer,
+        drain: CancellationToken,
+    ) {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_HEADER_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(MAX_HEADER_BYTES as u32)
+            .max_concurrent_streams(256);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (door, peer) = (Arc::clone(&self), peer.clone());
+            async move { Ok::<_, Infallible>(door.answer(request, &peer).await) }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = drain.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a connection to the API ended early");
+        }
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<ResponseBody> {
+        if let Some(error) = stranger(&request, self.loopback && self.access.is_none()) {
+            return protocol::refusal(&error);
+        }
+        let Some(access) = &self.access else {
+            return protocol::handle(Arc::clone(&self.api), request).await;
+        };
+        let known = peer
+            .certified
+            .clone()
+            .or_else(|| access.bearer(request.headers()));
+        // Who looks after a process need not be let into it.
+        let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/healthz");
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let user = match known {
+            Some(user) => user,
+            None if health => User::anonymous(),
+            None => {
+                self.log_refusal(peer, &method, &path);
+                return protocol::refusal(&ApiError::unauthorized());
+            }
+        };
+        let name = user.name.clone();
+        request.extensions_mut().insert(user);
+        let response = protocol::handle(Arc::clone(&self.api), request).await;
+        if !matches!(method, Method::GET | Method::HEAD) {
+            let code = response.status().as_u16();
+            tracing::info!(user = %name, peer = %peer.address, %method, %path, code, "API call");
+        }
+        response
+    }
+
+    /// Logs that somebody was refused, at most once a second.
+    fn log_refusal(&self, peer: &Peer, method: &Method, path: &str) {
+        let mut refused = self.refused.lock();
+        let now = Instant::now();
+        if refused
+            .0
+            .is_some_and(|last| now < last + REFUSALS_LOGGED_EVERY)
+        {
+            refused.1 += 1;
+            return;
+        }
+        let others = std::mem::take(&mut refused.1);
+        refused.0 = Some(now);
+        drop(refused);
+        let code = StatusCode::UNAUTHORIZED.as_u16();
+        tracing::warn!(
+            peer = %peer.address, %method, path, code, others,
+            "a caller of the API without valid credentials was refused"
+        );
+    }
 }
 
 /// Why a request looks like one that a web site makes, if it does.
-fn stranger<B>(request: &Request<B>, loopback: bool) -> Option<ApiError> {
+fn stranger<B>(request: &Request<B>, open: bool) -> Option<ApiError> {
     let headers = request.headers();
     if headers.contains_key(header::ORIGIN) {
         return Some(ApiError::refused(
@@ -123,7 +279,7 @@ fn stranger<B>(request: &Request<B>, loopback: bool) -> Option<ApiError> {
     let name = host.trim_matches(['[', ']']).trim_end_matches('.');
     let local =
         name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok();
-    (loopback && !local).then(|| {
+    (open && !local).then(|| {
         ApiError::refused(format!(
             "the API on a loopback address is not served under the name {host:?}; use 127.0.0.1 \
              or localhost"

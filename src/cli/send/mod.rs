@@ -143,7 +143,7 @@ pub async fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> {
 /// Where the broker is, as its status says.
 async fn broker_url(broker: &str, context: &Context) -> Result<String, Failure> {
     let (namespace, name) = broker_name(broker, &context.settings.namespace)?;
-    let api = context.api()?;
+    let api = context.api().await?;
     let kinds = kinds::of_group(api.client(), "eventing.knative.dev", "v1")
         .await
         .map_err(|error| api.failure(error))?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use heddle_crds::api::ApiServer;
+use heddle_broker::clock::{Clock as _, SystemClock};
+use heddle_crds::api::{Access, ApiServer};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -53,7 +54,7 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        api.serve(listener, &TaskTracker::new(), &stop);
+        api.serve(listener, None, &TaskTracker::new(), &stop);
         Self {
             api,
             url,
@@ -233,4 +234,53 @@ async fn rows_come_as_objects_change() {
         text.lines().skip(1).all(|line| line.starts_with("shop")),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_kubeconfig_opens_a_guarded_api() {
+    let directory = tempfile::tempdir().unwrap();
+    let now: heddle_crds::api::Now = Arc::new(|| "2026-01-31T12:00:00Z".parse().unwrap());
+    let store = directory.path().join("api");
+    let api = ApiServer::open(&store, heddle_crds::kinds(), Arc::clone(&now)).unwrap();
+    // Certificates are checked against the machine's own clock.
+    let clock: heddle_crds::api::Now = Arc::new(|| SystemClock.now());
+    let names = vec!["127.0.0.1".to_owned()];
+    let access = Access::open(&directory.path().join("access"), names, clock).unwrap();
+    let access = Arc::new(access);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let guard = Some(Arc::clone(&access));
+    api.serve(listener, guard, &TaskTracker::new(), &stop);
+    let path = directory.path().join("kubeconfig");
+    let kubeconfig = access.kubeconfig(&url).unwrap();
+    std::fs::write(&path, kubeconfig.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    for line in [
+        &["get", "namespaces", "--kubeconfig", path][..],
+        &["--kubeconfig", path, "--api", &url, "get", "namespaces"],
+    ] {
+        let (result, harness) = Harness::run(line, "").await;
+        assert_eq!(result, Ok(()), "{line:?} {}", harness.err.text());
+        assert!(harness.out.text().contains("knative-eventing"), "{line:?}");
+    }
+    let (result, _) = Harness::run(&["--api", &url, "get", "namespaces"], "").await;
+    assert_eq!(result.unwrap_err().exit_code(), 69);
+    let data = directory.path().to_str().unwrap();
+    let (result, harness) = Harness::run(&["kubeconfig", "--data", data], "").await;
+    assert_eq!(result, Ok(()));
+    let printed = std::path::PathBuf::from(harness.out.text().trim());
+    assert_eq!(printed, std::fs::canonicalize(path).unwrap());
+    let server = "https://broker.example:8081";
+    let line = ["kubeconfig", "--data", data, "--raw", "--server", server];
+    let (result, harness) = Harness::run(&line, "").await;
+    assert_eq!(result, Ok(()));
+    let raw: serde_json::Value = serde_saphyr::from_str(&harness.out.text()).unwrap();
+    assert_eq!(raw["clusters"][0]["cluster"]["server"], server);
+    assert_eq!(raw["users"], kubeconfig["users"]);
+    let missing = directory.path().join("none");
+    let line = ["kubeconfig", "--data", missing.to_str().unwrap()];
+    let (result, _) = Harness::run(&line, "").await;
+    assert_eq!(result.unwrap_err().exit_code(), 1);
+    stop.cancel();
 }

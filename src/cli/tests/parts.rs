@@ -205,7 +205,7 @@ fn shared_options_may_stand_before_or_after_the_command() {
         Some("http://env"),
     );
     assert_eq!(
-        (before.api.as_str(), before.namespace.as_str()),
+        (before.api.as_deref().unwrap(), before.namespace.as_str()),
         ("http://a", "x")
     );
     let after = settings(
@@ -213,14 +213,14 @@ fn shared_options_may_stand_before_or_after_the_command() {
         Some("http://env/"),
     );
     assert_eq!(
-        (after.api.as_str(), after.namespace.as_str()),
+        (after.api.as_deref().unwrap(), after.namespace.as_str()),
         ("http://env", "y")
     );
     assert!(after.all_namespaces);
     let bare = settings(&["heddle", "get", "b", "--admin", "localhost:1"], Some(""));
     assert_eq!(
-        (bare.api.as_str(), bare.admin.as_str()),
-        ("http://127.0.0.1:8081", "http://localhost:1")
+        (bare.api, bare.kubeconfig, bare.admin.as_str()),
+        (None, None, "http://localhost:1")
     );
     let _ = Global::default();
 }

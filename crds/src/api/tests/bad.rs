@@ -140,7 +140,7 @@ async fn web_pages_are_refused() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tracker, drain) = (TaskTracker::new(), CancellationToken::new());
-    fixture.api.serve(listener, &tracker, &drain);
+    fixture.api.serve(listener, None, &tracker, &drain);
     for (headers, code) in [
         (format!("Host: {address}\r\n"), "200"),
         (format!("Host: localhost:{}\r\n", address.port()), "200"),

@@ -23,7 +23,7 @@ async fn a_socket_serves_the_same() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tracker, drain) = (TaskTracker::new(), CancellationToken::new());
-    fixture.api.serve(listener, &tracker, &drain);
+    fixture.api.serve(listener, None, &tracker, &drain);
     let config = kube::Config::new(format!("http://{address}").parse().unwrap());
     every_call(kube::Client::try_from(config).unwrap()).await;
     drain.cancel();

@@ -5,6 +5,7 @@
     clippy::print_stdout
 )]
 
+mod access;
 mod bad;
 mod bad_rows;
 mod calls;
