@@ -446,6 +446,13 @@ fn key(out: &mut Vec<u8>, name: &str) {
     out.push(b':');
 }
 
+/// The JSON text of a string.
+pub(super) fn string_text(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    quoted(&mut out, text);
+    out
+}
+
 fn quoted(out: &mut Vec<u8>, text: &str) {
     // Writing a string into memory does not fail.
     let _written = serde_json::to_writer(out, text);

@@ -9,6 +9,7 @@
 //! * [`http`]: the HTTP binding, binary, structured and batched, in and out.
 //! * [`header`]: attribute text as HTTP header values.
 //! * [`json`]: the JSON event format.
+//! * [`message`]: the bindings of buses with headers, Kafka and NATS.
 //! * [`builder`]: events that the program makes, and events with attributes changed.
 //! * [`sdk`]: conversions from and to `cloudevents::Event`, for the edges.
 //! * [`packed`]: the block of bytes, which is also what the log keeps.
@@ -18,6 +19,7 @@ pub mod builder;
 pub mod header;
 pub mod http;
 pub mod json;
+pub mod message;
 pub mod packed;
 pub mod sdk;
 

@@ -262,7 +262,12 @@ fn append_line(error: &AppendError) -> Line {
         AppendError::Busy { .. } => (S::SERVICE_UNAVAILABLE, "log-busy", "The log is busy"),
         AppendError::Full { .. } => (S::SERVICE_UNAVAILABLE, "log-full", "The log is full"),
         AppendError::DiskFull => (S::INSUFFICIENT_STORAGE, "disk-full", "The disk is full"),
-        AppendError::TooLarge { .. } => TOO_LARGE,
+        AppendError::TooLarge { .. } | AppendError::TooMany { .. } => TOO_LARGE,
+        AppendError::Unavailable { .. } => (
+            S::SERVICE_UNAVAILABLE,
+            "log-unavailable",
+            "The log cannot be reached",
+        ),
         AppendError::Closed { .. } => (
             S::SERVICE_UNAVAILABLE,
             "log-closed",

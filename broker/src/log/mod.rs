@@ -34,6 +34,8 @@
 //! 9. *Resuming.* After a reopen, `next` is one past the last committed event at least, and no
 //!    offset is ever given to a second event, also not after a removal of all events.
 
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 pub mod memory;
 pub mod segment;
 #[cfg(any(test, feature = "test-util"))]
@@ -168,6 +170,21 @@ pub enum AppendError {
         bytes: usize,
         /// The largest append that is taken.
         limit: usize,
+    },
+    /// One append has more events than the log can keep as a unit.
+    #[error("{events} events are more than the log takes at once ({limit})")]
+    TooMany {
+        /// Events of the append.
+        events: usize,
+        /// The most that are taken.
+        limit: usize,
+    },
+    /// Where the log is kept cannot be reached for now. Whether the events were kept is not
+    /// known where the append was under way already.
+    #[error("the log cannot be reached: {reason}")]
+    Unavailable {
+        /// Why, for people.
+        reason: Arc<str>,
     },
     /// The log no longer takes appends; `reason` says why. Only a restart helps.
     #[error("the log does not accept events: {reason}")]

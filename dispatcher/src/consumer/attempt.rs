@@ -257,9 +257,12 @@ async fn append(log: &dyn Log, event: Event) -> Result<(), AppendError> {
 
 fn code_of(error: &AppendError) -> u16 {
     match error {
-        AppendError::Busy { .. } | AppendError::Full { .. } | AppendError::Closed { .. } => 503,
+        AppendError::Busy { .. }
+        | AppendError::Full { .. }
+        | AppendError::Unavailable { .. }
+        | AppendError::Closed { .. } => 503,
         AppendError::DiskFull => 507,
-        AppendError::TooLarge { .. } => 413,
+        AppendError::TooLarge { .. } | AppendError::TooMany { .. } => 413,
     }
 }
 

@@ -1,0 +1,377 @@
+//! A log that is a stream, and what keeps it small.
+//!
+//! What the log knows of the stream is a copy: it grows with acknowledgements, and a task asks the
+//! server now and then, purges what retention asks for, and notices what others did.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_nats::connection::State as Connection;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::State as StreamState;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::publish::{self, MAX_BATCH, MAX_PENDING_BYTES, Unit};
+use super::read;
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::log::{
+    AppendError, Commit, Log, LogStats, Offset, ReadBatch, ReadError, ReadLimit, Retention,
+};
+
+/// What the log and its tasks share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    place: Place,
+    clock: Arc<dyn Clock>,
+    tail: watch::Sender<Offset>,
+    pending: AtomicUsize,
+    state: Mutex<State>,
+    /// The retention, or what was released, or the tail has changed.
+    changed: Notify,
+    closed: CancellationToken,
+}
+
+/// Where a log is kept, and what it is called there.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) context: Context,
+    pub(super) prefix: String,
+    pub(super) stream: String,
+    pub(super) subject: String,
+}
+
+#[derive(Debug)]
+struct State {
+    first: Offset,
+    messages: u64,
+    bytes: u64,
+    /// When the oldest event was accepted.
+    oldest: Option<Timestamp>,
+    released: Offset,
+    retention: Retention,
+    expired_unread: u64,
+}
+
+impl Shared {
+    pub(super) fn context(&self) -> &Context {
+        &self.place.context
+    }
+
+    pub(super) fn subject(&self) -> String {
+        self.place.subject.clone()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The empty range at the end.
+    pub(super) fn end(&self) -> Range<Offset> {
+        let tail = *self.tail.borrow();
+        tail..tail
+    }
+
+    /// An append was acknowledged.
+    pub(super) fn committed(&self, offsets: Range<Offset>, bytes: usize) {
+        {
+            let mut state = self.state.lock();
+            state.messages += offsets.end - offsets.start;
+            state.bytes += bytes as u64;
+            state.oldest.get_or_insert_with(|| self.clock.now());
+        }
+        self.advance(offsets.end);
+    }
+
+    fn advance(&self, to: Offset) {
+        self.tail.send_if_modified(|tail| {
+            let moves = to > *tail;
+            *tail = to.max(*tail);
+            moves
+        });
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.pending.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes over what the server says. `quiet` when no append was under way meanwhile, so that
+    /// all that is there was acknowledged or is somebody else's.
+    pub(super) fn observe(&self, seen: &StreamState, quiet: bool) {
+        {
+            let mut state = self.state.lock();
+            state.first = match seen.messages {
+                0 => seen.last_sequence,
+                _ => seen.first_sequence.saturating_sub(1),
+            };
+            state.messages = seen.messages;
+            state.bytes = seen.bytes;
+            if seen.messages == 0 {
+                state.oldest = None;
+            }
+        }
+        if quiet {
+            self.advance(seen.last_sequence);
+        }
+    }
+
+    /// The offsets from the oldest event to the end, and when the oldest was accepted, if known.
+    pub(super) fn kept(&self) -> (Range<Offset>, Option<Timestamp>) {
+        let state = self.state.lock();
+        (state.first..*self.tail.borrow(), state.oldest)
+    }
+
+    /// Remembers when the oldest event was accepted.
+    pub(super) fn set_oldest(&self, oldest: Option<Timestamp>) {
+        self.state.lock().oldest = oldest;
+    }
+
+    /// The retention, and below which offset it may remove.
+    pub(super) fn retention(&self) -> (Retention, Offset) {
+        let state = self.state.lock();
+        let free = if state.retention.protect {
+            state.released
+        } else {
+            Offset::MAX
+        };
+        (state.retention, free)
+    }
+
+    /// Everything below `up_to` was removed.
+    pub(super) fn removed(&self, up_to: Offset) {
+        let mut state = self.state.lock();
+        let needed = state.first.max(state.released);
+        state.expired_unread += up_to.saturating_sub(needed);
+        state.first = state.first.max(up_to);
+        state.oldest = None;
+    }
+
+    /// How many events and bytes are kept.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.messages, state.bytes)
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn tail(&self) -> watch::Receiver<Offset> {
+        self.tail.subscribe()
+    }
+
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(super) fn closed(&self) -> &CancellationToken {
+        &self.closed
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The first offset whose event was accepted at `time` or later, by bisection: a log's events
+    /// are accepted in the order of their offsets.
+    pub(super) async fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
+        let (kept, _) = self.kept();
+        let (mut low, mut high) = (kept.start, kept.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match read::one(&self.place, middle, kept.end).await? {
+                Some((offset, accepted)) if accepted < time => low = offset + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+}
+
+/// A log in a stream.
+#[derive(Debug)]
+pub(super) struct JetStreamLog {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Unit>,
+}
+
+impl JetStreamLog {
+    /// The log of a stream that the server described, until `closed` is cancelled; and the queue that
+    /// its publisher is to empty.
+    pub(super) fn new(
+        place: Place,
+        seen: &StreamState,
+        retention: Retention,
+        clock: Arc<dyn Clock>,
+        closed: CancellationToken,
+    ) -> (Arc<Self>, mpsc::Receiver<Unit>) {
+        let (queue, waiting) = mpsc::channel(publish::QUEUE);
+        let state = State {
+            first: 0,
+            messages: 0,
+            bytes: 0,
+            oldest: None,
+            released: 0,
+            retention,
+            expired_unread: 0,
+        };
+        let shared = Arc::new(Shared {
+            place,
+            clock,
+            tail: watch::Sender::new(0),
+            pending: AtomicUsize::new(0),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            closed,
+        });
+        shared.observe(seen, true);
+        (Arc::new(Self { shared, queue }), waiting)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn take(&self, events: Vec<Event>) -> Result<Commit, AppendError> {
+        let bytes = events.iter().map(Event::size).sum();
+        let shared = &self.shared;
+        let before = shared.pending.fetch_add(bytes, Ordering::Relaxed);
+        let refuse = |error| {
+            shared.give_back(bytes);
+            Err(error)
+        };
+        // One append always fits, so that none is refused for ever.
+        if before > 0 && before + bytes > MAX_PENDING_BYTES {
+            return refuse(AppendError::Busy {
+                pending_bytes: before,
+            });
+        }
+        let (done, outcome) = oneshot::channel();
+        let unit = Unit {
+            events,
+            bytes,
+            done,
+        };
+        match self.queue.try_send(unit) {
+            Ok(()) => Ok(Commit::waiting(outcome)),
+            Err(mpsc::error::TrySendError::Full(_)) => refuse(AppendError::Busy {
+                pending_bytes: before,
+            }),
+            Err(mpsc::error::TrySendError::Closed(_)) => refuse(closed()),
+        }
+    }
+}
+
+fn closed() -> AppendError {
+    AppendError::Closed {
+        reason: "it was removed, or the process is ending".into(),
+    }
+}
+
+#[async_trait]
+impl Log for JetStreamLog {
+    fn append(&self, events: Vec<Event>) -> Result<Commit, AppendError> {
+        let shared = &self.shared;
+        if shared.closed.is_cancelled() {
+            return Err(closed());
+        }
+        if events.is_empty() {
+            return Ok(Commit::ready(Ok(shared.end())));
+        }
+        if events.len() > MAX_BATCH {
+            return Err(AppendError::TooMany {
+                events: events.len(),
+                limit: MAX_BATCH,
+            });
+        }
+        if shared.context().client().connection_state() != Connection::Connected {
+            return Err(AppendError::Unavailable {
+                reason: "the NATS server cannot be reached".into(),
+            });
+        }
+        self.take(events)
+    }
+
+    async fn read(&self, from: Offset, limit: ReadLimit) -> Result<ReadBatch, ReadError> {
+        let shared = &self.shared;
+        if shared.closed.is_cancelled() {
+            return Err(ReadError::Closed);
+        }
+        let tail = *shared.tail.borrow();
+        if from > tail {
+            return Err(ReadError::PastEnd { from, next: tail });
+        }
+        if from == tail {
+            let next = from;
+            return Ok(ReadBatch {
+                next,
+                ..ReadBatch::default()
+            });
+        }
+        read::batch(&shared.place, from, tail, limit).await
+    }
+
+    fn tail(&self) -> watch::Receiver<Offset> {
+        self.shared.tail.subscribe()
+    }
+
+    async fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
+        self.shared.offset_at(time).await
+    }
+
+    fn release(&self, up_to: Offset) {
+        let end = *self.shared.tail.borrow();
+        let mut state = self.shared.state.lock();
+        // What comes later is not released by what was said before it came.
+        state.released = state.released.max(up_to.min(end));
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
+    fn set_retention(&self, retention: Retention) {
+        self.shared.state.lock().retention = retention;
+        self.shared.changed.notify_one();
+    }
+
+    fn stats(&self) -> LogStats {
+        let next = *self.shared.tail.borrow();
+        let state = self.shared.state.lock();
+        LogStats {
+            first: state.first,
+            next,
+            bytes: state.bytes,
+            held_bytes: state.held(self.shared.clock.now()),
+            damaged: 0,
+            expired_unread: state.expired_unread,
+        }
+    }
+}
+
+impl State {
+    /// About how many bytes are past the retention, but still needed.
+    fn held(&self, now: Timestamp) -> u64 {
+        if !self.retention.protect || self.released > self.first || self.messages == 0 {
+            return 0;
+        }
+        let too_much = self
+            .retention
+            .max_bytes
+            .map_or(0, |max| self.bytes.saturating_sub(max));
+        let too_old = self.retention.max_age.is_some_and(|max| {
+            let age = self.oldest.map(|oldest| now.duration_since(oldest));
+            let max = SignedDuration::try_from(max).unwrap_or(SignedDuration::MAX);
+            age.is_some_and(|age| age > max)
+        });
+        // How many are too old is not known here; one is, at least.
+        too_much.max(if too_old {
+            self.bytes / self.messages
+        } else {
+            0
+        })
+    }
+}

@@ -1,0 +1,370 @@
+//! The connection to the NATS servers, and the logs behind it.
+//!
+//! Nothing here waits for a server: [`LogStore::open`] answers from memory. A log that is not known
+//! yet is looked up or made by a task, and until that is done, opening it is an error that says what is
+//! going on. [`JetStreamStore::changes`] tells when it is worth asking again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State as Connection;
+use async_nats::jetstream::context::{ContextBuilder, DeleteStreamErrorKind};
+use async_nats::jetstream::{self, Context};
+use futures::TryStreamExt as _;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::log::{JetStreamLog, Place};
+use super::stream::Template;
+use super::upkeep::{self, Pace};
+use super::{names, publish};
+use crate::clock::Clock;
+use crate::log::{Health, Log, LogStore, OpenError, Retention, check_name};
+
+/// The oldest server that keeps the laws: atomic batches came with it.
+const OLDEST: (i64, i64, i64) = (2, 12, 0);
+/// How long to wait after something failed.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long the server is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The prefix of JetStream's API.
+const API: &str = "$JS.API";
+
+/// How to reach the servers, and what to call things there.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// URLs, separated by commas, like `nats://127.0.0.1:4222`.
+    pub servers: String,
+    /// How to authenticate and whom to trust.
+    pub connect: async_nats::ConnectOptions,
+    /// What the names of streams begin with: tells installations apart that share servers.
+    pub prefix: String,
+    /// Gives events their times.
+    pub clock: Arc<dyn Clock>,
+    /// How often to look after a stream that is busy, and after one that is idle.
+    pub upkeep: (Duration, Duration),
+}
+
+/// Logs in the streams of one NATS account.
+#[derive(Clone, Debug)]
+pub struct JetStreamStore {
+    inner: Arc<Inner>,
+    template: Template,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    context: Context,
+    logs: Mutex<Logs>,
+    changes: watch::Sender<u64>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Logs {
+    /// The names of all streams of ours that the server has, as far as is known.
+    kept: BTreeSet<String>,
+    open: BTreeMap<String, Arc<JetStreamLog>>,
+    /// Those that are being looked up, or why that has failed.
+    opening: BTreeMap<String, String>,
+    /// Those that are to be deleted.
+    removing: BTreeSet<String>,
+}
+
+impl JetStreamStore {
+    /// A store behind the servers in `options`. Connects in the background, and again whenever the
+    /// connection is lost. All tasks run on `tracker` until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// The URLs or credentials cannot be used.
+    pub async fn connect(
+        options: Options,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, OpenError> {
+        let connect = options.connect.clone();
+        let connecting = connect
+            .name("heddle")
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .connect(options.servers.as_str());
+        let client = connecting.await.map_err(|error| OpenError {
+            name: options.servers.clone(),
+            reason: error.to_string(),
+        })?;
+        let context = ContextBuilder::new()
+            .timeout(PATIENCE)
+            .ack_timeout(PATIENCE)
+            .build(client);
+        let inner = Arc::new(Inner {
+            options,
+            context,
+            logs: Mutex::default(),
+            changes: watch::Sender::new(0),
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        });
+        let listing = Arc::clone(&inner);
+        tracker.spawn(async move { stop.run_until_cancelled(listing.list()).await });
+        Ok(Self {
+            inner,
+            template: Template::default(),
+        })
+    }
+
+    /// The same store, whose new streams are made like `template`.
+    #[must_use]
+    pub fn with(&self, template: Template) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            template,
+        }
+    }
+
+    /// Grows whenever a log was opened or could not be, or the names are known: opening and listing
+    /// answer anew then.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// What a [`Template`] promises less than its user may think; for a condition.
+    #[must_use]
+    pub fn doubts(template: &Template) -> Option<&'static str> {
+        match (template.storage, template.replicas) {
+            (super::Storage::Memory, _) => {
+                Some("The stream is in the memory of the NATS server and does not survive it.")
+            }
+            (super::Storage::File, 0 | 1) => Some(
+                "The stream has one replica, and a NATS server acknowledges before its disk has the event unless it runs with sync_interval: always.",
+            ),
+            (super::Storage::File, _) => None,
+        }
+    }
+}
+
+impl LogStore for JetStreamStore {
+    fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
+        check_name(name)?;
+        let mut logs = self.inner.logs.lock();
+        if let Some(log) = logs.open.get(name) {
+            log.set_retention(retention);
+            return Ok(Arc::clone(log) as Arc<dyn Log>);
+        }
+        if !logs.opening.contains_key(name) {
+            let reason = "its stream is being looked up on the NATS server".to_owned();
+            logs.opening.insert(name.to_owned(), reason);
+            let (inner, template) = (Arc::clone(&self.inner), self.template.clone());
+            let name = name.to_owned();
+            self.inner.tracker.spawn(async move {
+                let stop = inner.stop.clone();
+                stop.run_until_cancelled(inner.look_up(name, template, retention))
+                    .await;
+            });
+        }
+        Err(OpenError {
+            name: name.to_owned(),
+            reason: logs.opening.get(name).cloned().unwrap_or_default(),
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), OpenError> {
+        let mut logs = self.inner.logs.lock();
+        logs.opening.remove(name);
+        let known = logs.kept.remove(name);
+        if let Some(log) = logs.open.remove(name) {
+            log.shared().closed().cancel();
+        } else if !known {
+            return Ok(());
+        }
+        if logs.removing.insert(name.to_owned()) {
+            let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
+            self.inner.tracker.spawn(inner.delete(name));
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.inner.logs.lock().kept.iter().cloned().collect()
+    }
+
+    fn health(&self) -> Health {
+        match self.inner.context.client().connection_state() {
+            Connection::Connected => Health::Ready,
+            Connection::Pending | Connection::Disconnected => Health::Degraded(format!(
+                "the NATS servers {} cannot be reached",
+                self.inner.options.servers
+            )),
+        }
+    }
+}
+
+impl Inner {
+    fn tell(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Learns the names of the streams that are there, once the server can be reached.
+    async fn list(self: Arc<Self>) {
+        loop {
+            match self.names().await {
+                Ok(names) => {
+                    let mut logs = self.logs.lock();
+                    let removing = std::mem::take(&mut logs.removing);
+                    logs.kept.extend(names.difference(&removing).cloned());
+                    logs.removing = removing;
+                    drop(logs);
+                    return self.tell();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, servers = self.options.servers, "the streams could not be listed");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn names(&self) -> Result<BTreeSet<String>, String> {
+        let prefix = format!("{}_", self.options.prefix);
+        let streams = self.context.streams();
+        let names = streams.try_filter_map(|info| {
+            let ours = info.config.name.starts_with(&prefix);
+            let name = info.config.metadata.get(names::LOG).cloned();
+            std::future::ready(Ok(name.filter(|_| ours)))
+        });
+        names.try_collect().await.map_err(|error| error.to_string())
+    }
+
+    /// Opens a log, and tries until it is open or nobody wants it any more.
+    async fn look_up(self: Arc<Self>, name: String, template: Template, retention: Retention) {
+        loop {
+            let found = self.stream(&name, &template).await;
+            match found {
+                Ok((place, state)) => {
+                    self.start(name, place, &state, template, retention);
+                    return self.tell();
+                }
+                Err(reason) => {
+                    tracing::warn!(log = %name, %reason, "a stream could not be opened");
+                    let mut logs = self.logs.lock();
+                    let Some(said) = logs.opening.get_mut(&name) else {
+                        return;
+                    };
+                    let news = *said != reason;
+                    *said = reason;
+                    drop(logs);
+                    if news {
+                        self.tell();
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Opens a log whose stream was found, and starts its tasks; unless nobody wants it any more.
+    fn start(
+        &self,
+        name: String,
+        place: Place,
+        state: &jetstream::stream::State,
+        template: Template,
+        retention: Retention,
+    ) {
+        let mut logs = self.logs.lock();
+        if logs.opening.remove(&name).is_none() {
+            return;
+        }
+        let clock = Arc::clone(&self.options.clock);
+        let closed = self.stop.child_token();
+        let (log, queue) = JetStreamLog::new(place, state, retention, clock, closed);
+        let shared = Arc::clone(log.shared());
+        logs.kept.insert(name.clone());
+        logs.open.insert(name.clone(), log);
+        drop(logs);
+        let stop = shared.closed().clone();
+        let publisher = publish::run(Arc::clone(&shared), queue, stop);
+        self.tracker.spawn(publisher);
+        let (least, most) = self.options.upkeep;
+        let upkeep = upkeep::run(shared, template, name, Pace { least, most });
+        self.tracker.spawn(upkeep);
+    }
+
+    /// The stream of a log, made where there is none.
+    async fn stream(
+        &self,
+        name: &str,
+        template: &Template,
+    ) -> Result<(Place, jetstream::stream::State), String> {
+        let client = self.context.client();
+        if client.connection_state() != Connection::Connected {
+            return Err(format!(
+                "the NATS servers {} cannot be reached",
+                self.options.servers
+            ));
+        }
+        let (major, minor, patch) = OLDEST;
+        if !client.is_server_compatible(major, minor, patch) {
+            let version = client.server_info().version;
+            return Err(format!(
+                "the NATS server has version {version}; {major}.{minor} or later is needed"
+            ));
+        }
+        // A log that is being removed has to be gone before another one takes its name.
+        if self.logs.lock().removing.contains(name) {
+            return Err("the stream that had its name is being deleted".to_owned());
+        }
+        let stream = names::stream(&self.options.prefix, name);
+        let config = template.config(&stream, name);
+        let found = self.context.get_or_create_stream(config).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let info = found.cached_info();
+        if info.config.metadata.get(names::LOG).map(String::as_str) != Some(name) {
+            return Err(format!(
+                "there is a stream {stream} already, which does not belong to this log"
+            ));
+        }
+        if !info.config.allow_direct {
+            return Err(format!("the stream {stream} does not allow direct gets"));
+        }
+        let place = Place {
+            context: self.context.clone(),
+            prefix: API.to_owned(),
+            subject: names::subject(&stream),
+            stream,
+        };
+        Ok((place, info.state.clone()))
+    }
+
+    /// Deletes the stream of a log, and tries until it is gone or the process ends. One attempt is
+    /// always made; a stream that outlives the process is in [`LogStore::names`] of the next one.
+    async fn delete(self: Arc<Self>, name: String) {
+        let stream = names::stream(&self.options.prefix, &name);
+        loop {
+            match self.context.delete_stream(&stream).await {
+                Ok(_) => break,
+                Err(error) if is_gone(&error.kind()) => break,
+                Err(error) => {
+                    tracing::warn!(log = %name, %error, "a stream could not be deleted");
+                    let pause = tokio::time::sleep(PAUSE);
+                    if self.stop.run_until_cancelled(pause).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+        self.logs.lock().removing.remove(&name);
+        self.tell();
+    }
+}
+
+fn is_gone(kind: &DeleteStreamErrorKind) -> bool {
+    matches!(kind, DeleteStreamErrorKind::JetStream(error)
+        if error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
+}
