@@ -28,7 +28,7 @@ use tracing::trace;
 
 use crate::config::{ConsumerId, Order};
 use crate::delivery::{Action, Delivery, End, Failure};
-use crate::feed::{Counts, Inbox};
+use crate::feed::{Counts, Seat};
 use crate::metrics::Meters;
 use crate::positions::Position;
 use crate::quiet::Quiet;
@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) routes: Mutex<Arc<Routes>>,
     pub(crate) changed: Notify,
     pub(crate) position: Arc<Position>,
-    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) seat: Arc<Seat>,
     pub(crate) board: Board,
     pub(crate) meters: Meters,
     pub(crate) dead_letters: OnceLock<Arc<dyn Log>>,
@@ -211,7 +211,8 @@ impl Consumer {
             let (records, next) = self.reading.take(room.records, room.bytes);
             let position = &self.shared.position;
             if records.is_empty() {
-                if position.look(|state| state.cursor.next() < next) {
+                // One that rides is wherever the feed is.
+                if position.look(|state| state.rides.is_none() && state.cursor.next() < next) {
                     position.update(|state| state.cursor.pass(next));
                 }
                 break;
@@ -398,8 +399,8 @@ impl Consumer {
         self.window.set_in_flight(limits.in_flight);
         self.reordering |= before.config.order != limits.order;
         if self.routes.is_held() && self.reading.is_following() {
-            let next = self.shared.position.look(|state| state.cursor.next());
-            self.reading.restart(next);
+            let position = &self.shared.position;
+            self.reading.restart(position, |state| state.cursor.next());
         }
     }
 
@@ -409,8 +410,8 @@ impl Consumer {
         self.read = None;
         let limits = limits(&self.routes, self.window_bytes);
         self.window = Window::new(limits, Arc::clone(&self.budget));
-        let floor = self.shared.position.look(|state| state.cursor.floor());
-        self.reading.restart(floor);
+        let position = &self.shared.position;
+        self.reading.restart(position, |state| state.cursor.floor());
     }
 
     /// Lets what is under way end; nothing is started but replies and dead letters to be kept.

@@ -23,7 +23,7 @@ use crate::config::{ConsumerConfig, ConsumerId, Source, Start};
 use crate::consumer::{Consumer, Ends, Reading, Shared, Tools, open_dead_letters};
 use crate::cursor::Cursor;
 use crate::delivery::dead_letter;
-use crate::feed::{Feeds, Inbox};
+use crate::feed::{Feeds, Seat};
 use crate::metrics::{self, Metrics, Observed};
 use crate::positions::{OpenError, Position, Positions, State};
 use crate::route::{Roads, Routes, fnv1a};
@@ -146,7 +146,7 @@ impl Dispatcher {
             consumers: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
             running: TaskTracker::new(),
-            feeds: Feeds::new(tracker.clone(), stop.clone()),
+            feeds: Feeds::new(Arc::clone(&positions), tracker.clone(), stop.clone()),
             metrics: Metrics::register(registry),
             budget: Budget::new(total_bytes),
             tools: Arc::new(Tools {
@@ -282,8 +282,7 @@ impl Dispatcher {
                 config.keep_position,
             );
         }
-        shared.inbox.set_filter(config.filter.clone());
-        shared.inbox.set_max_events(queue(config));
+        choose(&shared.seat, config);
         let routes = Routes::new(config.clone(), &self.roads, Some(&before));
         *shared.routes.lock() = Arc::new(routes);
         shared.changed.notify_one();
@@ -305,12 +304,13 @@ impl Dispatcher {
         let Source { name, log } = config.source.clone();
         let (position, fresh) = self.position(&config).await?;
         self.positions.serve(&name, &log);
-        let inbox = Inbox::new(
-            config.filter.clone(),
+        let seat = Arc::new(Seat::take(
+            self.feeds.get(&name, &log),
             self.window_bytes / 2,
             Arc::clone(&self.budget),
-        );
-        inbox.set_max_events(queue(&config));
+            Arc::clone(&position),
+        ));
+        choose(&seat, &config);
         let id = config.id.clone();
         let floor = position.look(|state| state.cursor.floor());
         let shared = Arc::new(Shared {
@@ -318,7 +318,7 @@ impl Dispatcher {
             routes: Mutex::new(Arc::new(Routes::new(config.clone(), &self.roads, None))),
             changed: Notify::new(),
             position,
-            inbox: Arc::clone(&inbox),
+            seat: Arc::clone(&seat),
             board: Board::default(),
             meters: self.metrics.meters(&id),
             dead_letters: OnceLock::new(),
@@ -331,12 +331,11 @@ impl Dispatcher {
             force: self.ends.force.child_token(),
         };
         let budget = Arc::clone(&self.budget);
-        let feed = self.feeds.get(&name, &log);
         let consumer = Consumer::new(
             Arc::clone(&shared),
             Arc::clone(&self.tools),
             ends.clone(),
-            Reading::new(log, feed, inbox, Arc::clone(&budget), floor),
+            Reading::new(log, seat, Arc::clone(&budget), floor),
             self.window_bytes,
             budget,
             self.seed ^ fnv1a(&id.to_string()),
@@ -420,7 +419,8 @@ impl Running {
             let cursor = &state.cursor;
             (cursor.floor(), cursor.next(), cursor.open_len())
         });
-        let progress = shared.inbox.progress();
+        let inbox = shared.seat.inbox();
+        let progress = inbox.progress();
         let (looked_at, queued) = progress.unwrap_or((next, 0));
         let looked_at = looked_at.max(next);
         let tail = *self.source.log.tail().borrow();
@@ -430,13 +430,14 @@ impl Running {
             .map(|log| log.stats())
             .unwrap_or_default();
         ConsumerStats {
-            position: floor,
+            // With nothing open or queued, it is done with everything that was looked at.
+            position: if open + queued == 0 { looked_at } else { floor },
             following: progress.is_some(),
             next: looked_at,
             backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
             dead_letters_kept: letters.next - letters.first,
             dead_letters_expired: letters.expired_unread,
-            ..shared.board.stats()
+            ..shared.board.stats(inbox.counts())
         }
     }
 }
@@ -470,6 +471,14 @@ async fn close(
     running.wait().await;
     connections.cancel();
     written.cancel();
+}
+
+/// Says which events a consumer wants, and how many may queue for it. Without a subscriber it takes
+/// none: what it wants may change until it has one.
+fn choose(seat: &Seat, config: &ConsumerConfig) {
+    let takes = config.subscriber.is_some();
+    seat.set_filter(takes.then_some(&config.filter));
+    seat.inbox().set_max_events(queue(config));
 }
 
 /// How many events may queue for a consumer that shares the reading.

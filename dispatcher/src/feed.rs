@@ -1,34 +1,63 @@
-//! One reader for all consumers of a log that keep up.
+//! One reader for all consumers of a log that keep up, and one match for each event.
 //!
-//! A [`Feed`] reads each event once and offers it to its members. A member is an [`Inbox`]: a
-//! filter and a bounded queue. Offering never waits: a member whose queue is full is left behind
-//! at the first event that it had no room for, is told so, and reads on its own until it has
-//! caught up and joins again. So a slow consumer costs the others nothing, and the log is read
-//! once for all that are not slow.
+//! A [`Feed`] reads each event once, asks one index over the filters of all consumers who wants it,
+//! and puts it into the queues ([`Inbox`]) of those. Offering never waits: a member whose queue is
+//! full is left behind at the first event that it had no room for, is told so, and reads on its own
+//! until it has caught up and joins again. So a slow consumer costs the others nothing, the log is
+//! read once for all that are not slow, and an event costs as much as it has takers.
+//!
+//! ```text
+//!   log --read--> batch --match (snapshot of the index)--> hits --> queues of members
+//!                                                            `----> not members: nothing
+//!                 then the line moves: everything below has been offered to all members
+//! ```
+//!
+//! # Which filter judges an event
+//!
+//! A filter is changed for the events that are looked at from then on. Precisely: each event is
+//! judged once, by one version of a consumer's filter, and that is a version which was in force at
+//! some moment between the event's acceptance and its judgement. So an event that was accepted
+//! after [`Seat::set_filter`] returned is judged by that filter or a later one, and one that was
+//! judged before it was called, by an earlier one. A restart may judge again the events that the
+//! stored position does not cover, which is half a second's.
 //!
 //! # Laws
 //!
 //! 1. A member is offered every event from the offset at which it joined, once, in order, up to
 //!    the one at which it was left behind.
 //! 2. A queue holds at most its count and about its bytes, and counts towards the budget of all.
+//! 3. A member that wants none of the events costs nothing for them: no wake-up, no lock, no write.
+//! 4. Changing a filter waits for no batch, and no batch waits for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use heddle_broker::filter::Filter;
-use heddle_broker::log::{GapReason, Log, Offset, ReadBatch, ReadError, ReadLimit, Record};
+use heddle_broker::filter::index::Snapshot;
+use heddle_broker::log::{Log, Offset, ReadBatch, ReadError, ReadLimit};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::window::Budget;
+use crate::positions::Positions;
 
+mod counts;
+mod inbox;
+mod line;
+mod matching;
+mod seat;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use counts::Counts;
+pub(crate) use inbox::{FilterTrouble, Inbox};
+use line::Line;
+use matching::Matching;
+pub(crate) use seat::Seat;
+use seat::Seats;
 
 /// How much the shared reader takes at once. Small enough that an event that is kept from a batch
 /// does not keep much memory with it.
@@ -39,240 +68,45 @@ pub(crate) const BATCH: ReadLimit = ReadLimit {
 /// How long to wait after a read that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A member's queue.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    state: Mutex<InboxState>,
-    ready: Notify,
-    budget: Arc<Budget>,
-}
-
-#[derive(Debug)]
-struct InboxState {
-    filter: Filter,
-    events: VecDeque<Record>,
-    bytes: usize,
-    max_events: usize,
-    max_bytes: usize,
-    /// Everything below has been offered.
-    next: Offset,
-    member: bool,
-    counts: Counts,
-}
-
-/// What a consumer was offered, for its statistics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Events looked at.
-    pub(crate) seen: u64,
-    /// Events wanted.
-    pub(crate) matched: u64,
-    /// Events that retention had removed.
-    pub(crate) expired: u64,
-    /// Events lost to damage.
-    pub(crate) damaged: u64,
-}
-
-impl Counts {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.seen += other.seen;
-        self.matched += other.matched;
-        self.expired += other.expired;
-        self.damaged += other.damaged;
-    }
-
-    /// Counts the gaps of a batch that are in `range`.
-    pub(crate) fn gaps(&mut self, batch: &ReadBatch, range: Range<Offset>) {
-        for gap in &batch.gaps {
-            let (start, end) = (gap.offsets.start, gap.offsets.end);
-            let missing = end.min(range.end).saturating_sub(start.max(range.start));
-            match gap.reason {
-                GapReason::Expired => self.expired += missing,
-                GapReason::Damaged => self.damaged += missing,
-            }
-        }
-    }
-}
-
-/// What was in a queue.
-#[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) events: Vec<Record>,
-    /// Everything below has been taken or is not wanted.
-    pub(crate) next: Offset,
-    pub(crate) counts: Counts,
-    /// Whether more will come. A member that was left behind reads on its own from `next`.
-    pub(crate) member: bool,
-}
-
-impl Inbox {
-    pub(crate) fn new(filter: Filter, max_bytes: usize, budget: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(InboxState {
-                filter,
-                events: VecDeque::new(),
-                bytes: 0,
-                max_events: 0,
-                max_bytes,
-                next: 0,
-                member: false,
-                counts: Counts::default(),
-            }),
-            ready: Notify::new(),
-            budget,
-        })
-    }
-
-    /// Replaces the filter for events that have not been offered yet.
-    pub(crate) fn set_filter(&self, filter: Filter) {
-        self.state.lock().filter = filter;
-    }
-
-    /// Changes the most events that the queue holds.
-    pub(crate) fn set_max_events(&self, max_events: usize) {
-        self.state.lock().max_events = max_events;
-    }
-
-    /// Whether an event is wanted, for those that a member reads on its own.
-    pub(crate) fn matches(&self, record: &Record) -> bool {
-        self.state.lock().filter.matches(&record.event)
-    }
-
-    /// Waits until there may be something to take.
-    pub(crate) async fn ready(&self) {
-        self.ready.notified().await;
-    }
-
-    /// Takes what is there, up to a number of events and about so many bytes.
-    pub(crate) fn take(&self, records: usize, bytes: usize) -> Taken {
-        let mut state = self.state.lock();
-        let mut events = Vec::with_capacity(records.min(state.events.len()));
-        let mut size = 0;
-        while events.len() < records && (size < bytes || events.is_empty()) {
-            let Some(record) = state.events.pop_front() else {
-                break;
-            };
-            size += record.event.size();
-            events.push(record);
-        }
-        state.bytes -= size;
-        self.budget.give_back(size);
-        let first = state.events.front().map(|record| record.offset);
-        Taken {
-            events,
-            next: first.unwrap_or(state.next),
-            counts: std::mem::take(&mut state.counts),
-            // Those that were left behind are told when they have taken everything.
-            member: state.member || first.is_some(),
-        }
-    }
-
-    /// Offers everything of `batch` that this member has not been offered. False when it is left
-    /// behind.
-    fn offer(&self, batch: &ReadBatch) -> bool {
-        let mut state = self.state.lock();
-        if !state.member {
-            return false;
-        }
-        let from = state.next;
-        let before = state.events.len();
-        for record in &batch.records {
-            if record.offset < from {
-                continue;
-            }
-            if state.filter.matches(&record.event) {
-                let full = state.events.len() >= state.max_events
-                    || state.bytes >= state.max_bytes
-                    || self.budget.is_spent();
-                if full && !state.events.is_empty() {
-                    state.member = false;
-                    state.next = record.offset;
-                    break;
-                }
-                let size = record.event.size();
-                state.bytes += size;
-                self.budget.hold(size);
-                state.counts.matched += 1;
-                state.events.push_back(record.clone());
-            }
-            state.counts.seen += 1;
-        }
-        let stays = state.member;
-        if stays {
-            state.next = state.next.max(batch.next);
-        }
-        let looked_at = from..state.next;
-        state.counts.gaps(batch, looked_at);
-        // A consumer with nothing to do still has to learn now and then how far it has come.
-        if state.events.len() > before || !stays || state.counts.seen >= 4096 {
-            self.ready.notify_one();
-        }
-        stays
-    }
-
-    /// Ends a membership, and forgets what was offered.
-    pub(crate) fn leave(&self) {
-        let mut state = self.state.lock();
-        state.member = false;
-        state.events.clear();
-        let bytes = std::mem::take(&mut state.bytes);
-        self.budget.give_back(bytes);
-    }
-
-    /// For a member: below which offset everything has been offered, and how many events wait to
-    /// be taken.
-    pub(crate) fn progress(&self) -> Option<(Offset, usize)> {
-        let state = self.state.lock();
-        state.member.then(|| (state.next, state.events.len()))
-    }
-}
-
-impl Drop for Inbox {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
 /// The shared reader of one log.
 #[derive(Debug)]
 pub(crate) struct Feed {
     log: Arc<dyn Log>,
-    state: Mutex<FeedState>,
+    seats: Seats,
+    line: Arc<Line>,
+    state: Mutex<State>,
     joined: Notify,
     stop: CancellationToken,
 }
 
+/// Locked before everything else that belongs to a feed, and while events are put into queues.
 #[derive(Debug, Default)]
-struct FeedState {
-    position: Offset,
-    members: Vec<Arc<Inbox>>,
+struct State {
+    /// Members that joined ahead of the line, until it has come to where they are.
+    ahead: Vec<Arc<Inbox>>,
+    /// Everything below has been, or is being, matched with filters that were taken before. Who
+    /// joins is offered nothing below it: the filter may be newer than those.
+    matched: Offset,
     closed: bool,
 }
 
 impl Feed {
     /// Makes `inbox` a member, and returns the offset from which it is offered events. The caller
-    /// reads what is between its own position and that offset. `None` when the log is closed.
+    /// reads what is between its own position and that offset. `None` when the log is closed, or
+    /// the inbox has no filter.
     pub(crate) fn join(&self, inbox: &Arc<Inbox>, position: Offset) -> Option<Offset> {
         let mut state = self.state.lock();
         if state.closed {
             return None;
         }
-        state.members.retain(|member| member.state.lock().member);
-        if state.members.is_empty() {
-            state.position = position;
+        let position = position.max(state.matched);
+        if !self.line.has_members() {
+            self.line.jump(position);
         }
-        let from = state.position.max(position);
-        {
-            let mut member = inbox.state.lock();
-            member.member = true;
-            member.next = from;
-        }
-        if !state
-            .members
-            .iter()
-            .any(|member| Arc::ptr_eq(member, inbox))
-        {
-            state.members.push(Arc::clone(inbox));
+        let from = inbox.enter(position)?;
+        let waits = |ahead: &Arc<Inbox>| Arc::ptr_eq(ahead, inbox);
+        if from > self.line.at() && !state.ahead.iter().any(waits) {
+            state.ahead.push(Arc::clone(inbox));
         }
         drop(state);
         self.joined.notify_one();
@@ -281,26 +115,24 @@ impl Feed {
 
     /// Where the members are, to join them or to see how far they are.
     pub(crate) fn position(&self) -> Offset {
-        let state = self.state.lock();
-        if state.members.is_empty() {
-            return *self.log.tail().borrow();
+        if self.line.has_members() {
+            self.line.at()
+        } else {
+            *self.log.tail().borrow()
         }
-        state.position
     }
 
     async fn run(self: Arc<Self>) {
         let stop = self.stop.clone();
         stop.run_until_cancelled(async {
             let mut tail = self.log.tail();
+            let mut matching = Matching::default();
             loop {
-                let position = {
-                    let state = self.state.lock();
-                    (!state.members.is_empty()).then_some(state.position)
-                };
-                let Some(position) = position else {
+                if !self.line.has_members() {
                     self.joined.notified().await;
                     continue;
-                };
+                }
+                let position = self.line.at();
                 tokio::select! {
                     changed = tail.wait_for(|tail| *tail > position) => if changed.is_err() {
                         return self.part();
@@ -308,7 +140,7 @@ impl Feed {
                     () = self.joined.notified() => continue,
                 }
                 match self.log.read(position, BATCH).await {
-                    Ok(batch) => self.distribute(position, &batch),
+                    Ok(batch) => self.distribute(position, &batch, &mut matching).await,
                     Err(ReadError::Closed) => return self.part(),
                     Err(error) => {
                         warn!(%error, offset = position, "the log could not be read");
@@ -320,30 +152,67 @@ impl Feed {
         .await;
     }
 
-    fn distribute(&self, from: Offset, batch: &ReadBatch) {
-        let mut state = self.state.lock();
-        if state.position != from {
-            // The members that this batch was read for have gone, and others have come.
+    /// Offers what was read from `position` on, in parts that take little time each.
+    async fn distribute(&self, mut position: Offset, batch: &ReadBatch, matching: &mut Matching) {
+        let mut first = 0;
+        let Some(snapshot) = self.begin(position, batch) else {
             return;
+        };
+        loop {
+            let end = matching.look(&snapshot, batch, first);
+            let next = batch
+                .records
+                .get(end)
+                .map_or(batch.next, |next| next.offset);
+            if !self.offer(position..next, batch, matching) || end == batch.records.len() {
+                return;
+            }
+            (first, position) = (end, next);
+            tokio::task::yield_now().await;
         }
-        state.members.retain(|member| member.offer(batch));
-        state.position = batch.next;
+    }
+
+    /// The filters to match a batch with: those after it was read, so that a filter that was set
+    /// before an event was accepted judges it. `None` when the members are elsewhere.
+    fn begin(&self, position: Offset, batch: &ReadBatch) -> Option<Snapshot<Arc<Inbox>>> {
+        let mut state = self.state.lock();
+        if self.line.at() != position {
+            return None;
+        }
+        state.matched = batch.next;
+        Some(self.seats.snapshot())
+    }
+
+    /// Puts what was found in a part of a batch into queues. False when the part is not what the
+    /// members are to be offered next: those that it was read for have gone, and others have come.
+    fn offer(&self, part: Range<Offset>, batch: &ReadBatch, matching: &mut Matching) -> bool {
+        let mut state = self.state.lock();
+        if self.line.at() != part.start {
+            return false;
+        }
+        let passed = Counts::of(batch, part.clone());
+        state
+            .ahead
+            .retain(|inbox| inbox.skip(batch, part.start, part.end));
+        matching.deliver(batch, part.start);
+        self.line.advance(part.end, passed);
+        if passed.has_gaps() {
+            // Rare, and to be reported by each of them.
+            self.seats.each(|inbox| inbox.wake());
+        }
+        true
     }
 
     /// Leaves all members behind: the log is closed.
     fn part(&self) {
         debug!("a log was closed under its readers");
-        let mut state = self.state.lock();
-        state.closed = true;
-        for member in state.members.drain(..) {
-            member.state.lock().member = false;
-            member.ready.notify_one();
-        }
+        self.state.lock().closed = true;
+        self.seats.each(|inbox| inbox.part());
     }
 }
 
 /// A use of a feed, which runs as long as it has users.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FeedHandle(Arc<FeedUser>);
 
 #[derive(Debug)]
@@ -367,14 +236,20 @@ impl Drop for FeedUser {
 #[derive(Debug)]
 pub(crate) struct Feeds {
     users: Mutex<HashMap<Arc<str>, Weak<FeedUser>>>,
+    positions: Arc<Positions>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Feeds {
-    pub(crate) fn new(tracker: TaskTracker, stop: CancellationToken) -> Self {
+    pub(crate) fn new(
+        positions: Arc<Positions>,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             users: Mutex::default(),
+            positions,
             tracker,
             stop,
         }
@@ -383,14 +258,16 @@ impl Feeds {
     /// The feed of a log, started if there is none.
     pub(crate) fn get(&self, name: &Arc<str>, log: &Arc<dyn Log>) -> FeedHandle {
         let mut users = self.users.lock();
-        users.retain(|_, user| user.strong_count() > 0);
         if let Some(user) = users.get(name).and_then(Weak::upgrade)
             && Arc::ptr_eq(&user.0.log, log)
         {
             return FeedHandle(user);
         }
+        users.retain(|_, user| user.strong_count() > 0);
         let feed = Arc::new(Feed {
             log: Arc::clone(log),
+            seats: Seats::default(),
+            line: Line::new(self.positions.ride()),
             state: Mutex::default(),
             joined: Notify::new(),
             stop: self.stop.child_token(),

@@ -6,24 +6,27 @@
 //! none is lost. There is never more than one flush at a time; concurrent ones can lock up sled.
 //!
 //! ```text
-//!   position/<kind>/<namespace>/<name>          -> JSON: uid, log, cursor, grace
+//!   position/<kind>/<namespace>/<name>          -> JSON: uid, log, cursor, ride, grace
 //!   retry/<kind>/<namespace>/<name>/<offset BE> -> JSON: stage, attempts, due, failure
+//!   ride/<id BE>                                -> offset BE
 //! ```
 //!
 //! Only retries that still wait when they are written are written, so that a short one costs
-//! nothing.
+//! nothing. Consumers that keep up and want nothing of what comes share a [`Ride`], so that however
+//! many they are they cost one record of eight bytes.
 //!
 //! # Laws
 //!
 //! 1. A log is released up to the lowest *durable* floor of all its positions, also of those whose
 //!    consumers have not been started (yet), or are gone but within their grace.
-//! 2. A record that cannot be read means redelivery from the oldest event, never a skipped one.
+//! 2. What is written and released in one go costs as much as positions have changed, not as there
+//!    are.
+//! 3. A record that cannot be read means redelivery from the oldest event, never a skipped one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use heddle_broker::clock::Clock;
@@ -36,12 +39,17 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::config::ConsumerId;
-use crate::delivery::dead_letter;
 
+mod ledger;
+mod ride;
 mod state;
 #[cfg(test)]
 mod tests;
+mod write;
 
+use ledger::Ledger;
+pub(crate) use ride::Ride;
+use ride::RideId;
 pub(crate) use state::{Position, State};
 
 /// Positions are written at most this often.
@@ -52,6 +60,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 const TREE: &str = "dispatcher/positions";
 const POSITION: &str = "position/";
 const RETRY: &str = "retry/";
+const RIDE: &str = "ride/";
 
 /// The positions could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +75,14 @@ struct Served {
     settled: bool,
 }
 
+/// What is to be written.
+#[derive(Debug, Default)]
+struct Changes {
+    wake: Notify,
+    /// Each at most once.
+    positions: Mutex<Vec<Arc<Position>>>,
+}
+
 /// All positions.
 #[derive(Debug)]
 pub(crate) struct Positions {
@@ -75,9 +92,15 @@ pub(crate) struct Positions {
     dead_letters: Arc<dyn LogStore>,
     tree: sled::Tree,
     clock: Arc<dyn Clock>,
-    wake: Arc<Notify>,
+    changes: Arc<Changes>,
     known: Mutex<HashMap<String, Arc<Position>>>,
     forgotten: Mutex<HashSet<String>>,
+    /// Those whose resources are gone, for as long as their grace lasts.
+    graced: Mutex<HashSet<String>>,
+    rides: Mutex<Vec<Weak<Ride>>>,
+    next_ride: AtomicU64,
+    /// Locked after `known`.
+    ledger: Mutex<Ledger>,
     logs: Mutex<BTreeMap<Arc<str>, Served>>,
     wanted: watch::Sender<u64>,
     written: watch::Sender<u64>,
@@ -92,14 +115,24 @@ impl Positions {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, OpenError> {
         let tree = db.open_tree(TREE)?;
-        let wake = Arc::new(Notify::new());
+        let changes = Arc::<Changes>::default();
+        let mut ledger = Ledger::default();
+        let mut rides = HashMap::new();
+        for entry in tree.scan_prefix(RIDE) {
+            let (key, value) = entry?;
+            if let Some((id, at)) = restore_ride(&key, &value) {
+                ledger.set_ride(id, at);
+                rides.insert(id, at);
+            }
+        }
         let mut known: HashMap<String, Arc<Position>> = HashMap::new();
+        let mut graced = HashSet::new();
         for entry in tree.scan_prefix(POSITION) {
             let (key, value) = entry?;
             let Some(name) = text_after(&key, POSITION) else {
                 continue;
             };
-            let state = State::restore(&value).unwrap_or_else(|reason| {
+            let state = State::restore(&value, &rides).unwrap_or_else(|reason| {
                 error!(
                     consumer = name,
                     error = reason,
@@ -107,25 +140,45 @@ impl Positions {
                 );
                 State::damaged()
             });
-            known.insert(name.to_owned(), Position::new(state, Arc::clone(&wake)));
+            state.durable.iter().for_each(|stand| ledger.add(stand));
+            if state.expires.is_some() {
+                graced.insert(name.to_owned());
+            }
+            let position = Position::new(name.into(), state, Arc::clone(&changes));
+            known.insert(name.to_owned(), position);
         }
         for entry in tree.scan_prefix(RETRY) {
             let (key, value) = entry?;
             restore_retry(&known, &key, &value);
         }
+        let last_ride = rides.keys().max().copied().unwrap_or_default();
         Ok(Arc::new(Self {
             db,
             dir,
             dead_letters,
             tree,
             clock,
-            wake,
+            changes,
             known: Mutex::new(known),
             forgotten: Mutex::default(),
+            graced: Mutex::new(graced),
+            rides: Mutex::default(),
+            next_ride: AtomicU64::new(last_ride + 1),
+            ledger: Mutex::new(ledger),
             logs: Mutex::default(),
             wanted: watch::Sender::new(0),
             written: watch::Sender::new(0),
         }))
+    }
+
+    /// A ride for a new reader.
+    pub(crate) fn ride(&self) -> Arc<Ride> {
+        let id = self.next_ride.fetch_add(1, Ordering::Relaxed);
+        let ride = Ride::new(id, Arc::clone(&self.changes));
+        let mut rides = self.rides.lock();
+        rides.retain(|ride| ride.strong_count() > 0);
+        rides.push(Arc::downgrade(&ride));
+        ride
     }
 
     /// Says which log has this name, so that it can be released.
@@ -163,18 +216,36 @@ impl Positions {
     }
 
     /// Puts a consumer at a new position, in the place of one that it may have.
-    pub(crate) fn create(&self, id: &ConsumerId, state: State) -> Arc<Position> {
-        let position = Position::new(state, Arc::clone(&self.wake));
+    pub(crate) fn create(&self, id: &ConsumerId, mut state: State) -> Arc<Position> {
         let name = id.to_string();
+        // The log is kept for it from now on, not only when it has been written.
+        let stand = state.stand();
+        state.durable = Some(stand.clone());
+        let position = Position::new(name.as_str().into(), state, Arc::clone(&self.changes));
         // What an older resource of this name left behind goes first.
         self.forgotten.lock().insert(name.clone());
-        self.known.lock().insert(name, Arc::clone(&position));
+        {
+            let mut known = self.known.lock();
+            let before = known.insert(name, Arc::clone(&position));
+            let mut ledger = self.ledger.lock();
+            ledger.add(&stand);
+            if let Some(before) = before {
+                Self::strike(&mut ledger, &before);
+            }
+        }
         position.update(|_| {});
         position
     }
 
+    /// Nobody needs anything for a position any more.
+    fn strike(ledger: &mut Ledger, position: &Position) {
+        if let Some(stand) = position.state.lock().durable.take() {
+            ledger.remove(&stand);
+        }
+    }
+
     /// Takes a found position over for a resource.
-    pub(crate) fn resume(position: &Position, uid: Arc<str>, keep: Option<Duration>) {
+    pub(crate) fn resume(position: &Arc<Position>, uid: Arc<str>, keep: Option<Duration>) {
         position.update(|state| {
             state.uid = uid;
             state.keep = keep;
@@ -194,15 +265,21 @@ impl Positions {
         if let Some(keep) = position.look(|state| state.keep) {
             let end = self.clock.now().checked_add(keep).unwrap_or(Timestamp::MAX);
             position.update(|state| state.expires = Some(state.expires.unwrap_or(end)));
+            self.graced.lock().insert(name.to_owned());
         } else {
             self.drop_named(name);
         }
     }
 
     fn drop_named(&self, name: &str) {
-        self.known.lock().remove(name);
+        {
+            let mut known = self.known.lock();
+            if let Some(position) = known.remove(name) {
+                Self::strike(&mut self.ledger.lock(), &position);
+            }
+        }
         self.forgotten.lock().insert(name.to_owned());
-        self.wake.notify_one();
+        self.changes.wake.notify_one();
     }
 
     /// Only these resources exist: the positions of all others go as in [`Positions::forget`].
@@ -228,7 +305,7 @@ impl Positions {
             *wanted += 1;
             target = *wanted;
         });
-        self.wake.notify_one();
+        self.changes.wake.notify_one();
         let mut written = self.written.subscribe();
         // The sender lives as long as `self`.
         let _ = written.wait_for(|written| *written >= target).await;
@@ -238,7 +315,7 @@ impl Positions {
     pub(crate) async fn run(self: Arc<Self>, tracker: TaskTracker, end: CancellationToken) {
         loop {
             tokio::select! {
-                () = self.wake.notified() => self.gather(&end).await,
+                () = self.changes.wake.notified() => self.gather(&end).await,
                 () = tokio::time::sleep(SWEEP) => {}
                 () = end.cancelled() => {}
             }
@@ -264,7 +341,7 @@ impl Positions {
             }
             if error.is_some() {
                 end.run_until_cancelled(tokio::time::sleep(INTERVAL)).await;
-                self.wake.notify_one();
+                self.changes.wake.notify_one();
             }
         }
     }
@@ -279,145 +356,12 @@ impl Positions {
             () = end.cancelled() => {}
         }
     }
+}
 
-    /// Makes what was written survive a power cut. sled's flush alone does not on Linux: it leaves
-    /// the bytes to the device's cache, which only an fdatasync empties.
-    fn sync(&self) -> Result<(), sled::Error> {
-        self.db.flush()?;
-        File::open(self.dir.join("db")).and_then(|file| file.sync_data())?;
-        Ok(())
-    }
-
-    /// Removes the dead letters of consumers whose positions were forgotten, unless they are there
-    /// again already.
-    fn remove_dead_letters(&self, forgotten: &HashSet<String>) {
-        for name in forgotten {
-            if self.known.lock().contains_key(name) {
-                continue;
-            }
-            let log = dead_letter::log_name(name);
-            if let Err(error) = self.dead_letters.remove(&log) {
-                warn!(consumer = name, %error, "dead letters could not be removed");
-            }
-        }
-    }
-
-    /// Writes what has changed, flushes, and releases logs. Blocks.
-    fn write(&self) -> Result<(), sled::Error> {
-        self.sweep();
-        let forgotten = std::mem::take(&mut *self.forgotten.lock());
-        let changed: Vec<(String, Arc<Position>)> = {
-            let known = self.known.lock();
-            let changed = known
-                .iter()
-                .filter(|(_, position)| position.dirty.swap(false, Ordering::AcqRel));
-            changed
-                .map(|(name, position)| (name.clone(), Arc::clone(position)))
-                .collect()
-        };
-        if forgotten.is_empty() && changed.is_empty() {
-            self.release();
-            return Ok(());
-        }
-        let mut floors = Vec::with_capacity(changed.len());
-        let written = self
-            .batch(&forgotten, &changed, &mut floors)
-            .and_then(|batch| self.tree.apply_batch(batch))
-            .and_then(|()| self.sync());
-        if let Err(error) = written {
-            for (_, position) in &changed {
-                position.update(|state| state.changed.extend(state.retries.keys()));
-            }
-            self.forgotten.lock().extend(forgotten);
-            return Err(error);
-        }
-        self.remove_dead_letters(&forgotten);
-        for ((_, position), floor) in changed.iter().zip(floors) {
-            position.state.lock().durable_floor = floor;
-        }
-        self.release();
-        Ok(())
-    }
-
-    fn batch(
-        &self,
-        forgotten: &HashSet<String>,
-        changed: &[(String, Arc<Position>)],
-        floors: &mut Vec<Offset>,
-    ) -> Result<sled::Batch, sled::Error> {
-        let mut batch = sled::Batch::default();
-        for name in forgotten {
-            batch.remove(format!("{POSITION}{name}").into_bytes());
-            for key in self.tree.scan_prefix(format!("{RETRY}{name}/")).keys() {
-                batch.remove(key?);
-            }
-        }
-        for (name, position) in changed {
-            let mut state = position.state.lock();
-            floors.push(state.cursor.floor());
-            for offset in std::mem::take(&mut state.changed) {
-                let key = retry_key(name, offset);
-                match state.retries.get(&offset).map(serde_json::to_vec) {
-                    Some(Ok(value)) => batch.insert(key, value),
-                    Some(Err(_)) | None => batch.remove(key),
-                }
-            }
-            if let Ok(value) = serde_json::to_vec(&state.record()) {
-                batch.insert(format!("{POSITION}{name}").into_bytes(), value);
-            }
-        }
-        Ok(batch)
-    }
-
-    fn sweep(&self) {
-        let now = self.clock.now();
-        let expired: Vec<String> = {
-            let known = self.known.lock();
-            let expired = known
-                .iter()
-                .filter(|(_, position)| position.look(|s| s.expires.is_some_and(|end| end <= now)));
-            expired.map(|(name, _)| name.clone()).collect()
-        };
-        for name in expired {
-            self.drop_named(&name);
-        }
-    }
-
-    /// Tells each log how far nobody needs it any more.
-    fn release(&self) {
-        let logs: Vec<(Arc<str>, Served)> = {
-            let logs = self.logs.lock();
-            logs.iter()
-                .map(|(name, served)| (Arc::clone(name), served.clone()))
-                .collect()
-        };
-        let mut floors: HashMap<Arc<str>, Offset> = logs
-            .iter()
-            .filter(|(_, served)| served.settled)
-            .map(|(name, served)| (Arc::clone(name), *served.log.tail().borrow()))
-            .collect();
-        {
-            let known = self.known.lock();
-            let mut seen: HashSet<Arc<str>> = HashSet::new();
-            for position in known.values() {
-                let state = position.state.lock();
-                if state.damaged {
-                    return;
-                }
-                let floor = state.durable_floor;
-                if seen.insert(Arc::clone(&state.log)) {
-                    floors.insert(Arc::clone(&state.log), floor);
-                } else if let Some(lowest) = floors.get_mut(&state.log) {
-                    *lowest = floor.min(*lowest);
-                }
-            }
-        }
-        for (name, served) in logs {
-            if let Some(&floor) = floors.get(&name) {
-                served.log.release(floor);
-            }
-        }
-    }
+fn restore_ride(key: &[u8], value: &[u8]) -> Option<(RideId, Offset)> {
+    let id = key.strip_prefix(RIDE.as_bytes())?.try_into().ok()?;
+    let at = value.try_into().ok()?;
+    Some((RideId::from_be_bytes(id), Offset::from_be_bytes(at)))
 }
 
 fn restore_retry(known: &HashMap<String, Arc<Position>>, key: &[u8], value: &[u8]) {
@@ -437,12 +381,6 @@ fn restore_retry(known: &HashMap<String, Arc<Position>>, key: &[u8], value: &[u8
     } else {
         state.changed.insert(offset);
     }
-}
-
-fn retry_key(name: &str, offset: Offset) -> Vec<u8> {
-    let mut key = format!("{RETRY}{name}/").into_bytes();
-    key.extend_from_slice(&offset.to_be_bytes());
-    key
 }
 
 fn text_after<'a>(key: &'a [u8], prefix: &str) -> Option<&'a str> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::feed::Counts;
+use crate::feed::{Counts, FilterTrouble};
 
 /// The state of one consumer at one moment. Counts are since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +34,10 @@ pub struct ConsumerStats {
     pub seen: u64,
     /// Events wanted.
     pub matched: u64,
+    /// Events on which the filter met an error. Those that the index rules out are not evaluated.
+    pub filter_errors: u64,
+    /// The last of them, for people.
+    pub last_filter_error: Option<String>,
     /// Events that the subscriber took.
     pub delivered: u64,
     /// Attempts that failed.
@@ -77,13 +81,15 @@ pub(crate) struct Moment {
     pub(crate) waiting: usize,
     pub(crate) held: usize,
     pub(crate) bytes: usize,
-    pub(crate) counts: Counts,
     pub(crate) lost: u64,
 }
 
 impl Board {
-    /// The statistics, but for what the position and the logs know.
-    pub(crate) fn stats(&self) -> ConsumerStats {
+    /// The statistics, but for what the position and the logs know, from what was looked at.
+    pub(crate) fn stats(
+        &self,
+        (counts, trouble): (Counts, Option<FilterTrouble>),
+    ) -> ConsumerStats {
         let moment = *self.moment.lock();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ConsumerStats {
@@ -92,9 +98,12 @@ impl Board {
             waiting_retry: moment.waiting,
             held: moment.held,
             held_bytes: moment.bytes,
-            seen: moment.counts.seen,
-            matched: moment.counts.matched,
-            missing: moment.counts.expired + moment.counts.damaged + moment.lost,
+            seen: counts.seen,
+            matched: counts.matched,
+            filter_errors: counts.errors,
+            last_filter_error: trouble
+                .map(|(offset, error)| format!("on the event at offset {offset}: {error}")),
+            missing: counts.expired + counts.damaged + moment.lost,
             delivered: read(&self.delivered),
             failed_attempts: read(&self.failed_attempts),
             dead_lettered: read(&self.dead_lettered),

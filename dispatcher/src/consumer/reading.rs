@@ -15,8 +15,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use heddle_broker::log::{Log, Offset, ReadBatch, ReadError, ReadLimit, Record};
 
-use crate::feed::{BATCH, Counts, FeedHandle, Inbox};
-use crate::positions::Position;
+use crate::feed::{BATCH, Counts, Inbox, Seat};
+use crate::positions::{Position, State};
 use crate::window::Budget;
 
 pub(crate) type Read = BoxFuture<'static, (Offset, Result<ReadBatch, ReadError>)>;
@@ -40,27 +40,17 @@ enum Mode {
 pub(crate) struct Reading {
     mode: Mode,
     log: Arc<dyn Log>,
-    feed: FeedHandle,
-    inbox: Arc<Inbox>,
+    seat: Arc<Seat>,
     budget: Arc<Budget>,
-    counts: Counts,
 }
 
 impl Reading {
-    pub(crate) fn new(
-        log: Arc<dyn Log>,
-        feed: FeedHandle,
-        inbox: Arc<Inbox>,
-        budget: Arc<Budget>,
-        at: Offset,
-    ) -> Self {
+    pub(crate) fn new(log: Arc<dyn Log>, seat: Arc<Seat>, budget: Arc<Budget>, at: Offset) -> Self {
         Self {
             mode: own(at),
             log,
-            feed,
-            inbox,
+            seat,
             budget,
-            counts: Counts::default(),
         }
     }
 
@@ -69,22 +59,18 @@ impl Reading {
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
-        &self.inbox
+        self.seat.inbox()
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn Log> {
         &self.log
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// Starts afresh at an offset.
-    pub(crate) fn restart(&mut self, at: Offset) {
-        self.inbox.leave();
+    /// Starts afresh at an offset of the position, as it is when nothing more is offered.
+    pub(crate) fn restart(&mut self, position: &Position, at: impl FnOnce(&State) -> Offset) {
+        self.inbox().leave();
         self.clear();
-        self.mode = own(at);
+        self.mode = own(position.look(at));
     }
 
     fn clear(&mut self) {
@@ -99,8 +85,7 @@ impl Reading {
     pub(crate) fn take(&mut self, records: usize, bytes: usize) -> (Vec<Record>, Offset) {
         match &mut self.mode {
             Mode::Following => {
-                let taken = self.inbox.take(records, bytes);
-                self.counts.add(taken.counts);
+                let taken = self.seat.inbox().take(records, bytes);
                 if !taken.member {
                     self.mode = own(taken.next);
                 }
@@ -142,8 +127,11 @@ impl Reading {
             *at = next;
             position.look(|state| next < state.cursor.next())
         });
-        if !recovering && until.is_none() && *at + BATCH.records as u64 >= self.feed.position() {
-            *until = self.feed.join(&self.inbox, *at);
+        if !recovering
+            && until.is_none()
+            && *at + BATCH.records as u64 >= self.seat.feed().position()
+        {
+            *until = self.seat.feed().join(self.seat.inbox(), *at);
         }
         if until.is_some_and(|until| *at >= until) {
             self.mode = Mode::Following;
@@ -175,6 +163,11 @@ impl Reading {
         if from != *at {
             return Vec::new();
         }
+        let inbox = self.seat.inbox();
+        // Without a filter nothing is looked at.
+        let Some(filter) = inbox.filter() else {
+            return Vec::new();
+        };
         let end = until.map_or(batch.next, |until| until.min(batch.next));
         let mut gone = Vec::new();
         position.look(|state| {
@@ -183,15 +176,19 @@ impl Reading {
                 let range = gap.offsets.start.max(from)..gap.offsets.end;
                 gone.extend(state.cursor.open().filter(|open| range.contains(open)));
             }
-            self.counts.gaps(&batch, from.max(next)..end);
+            let mut counts = Counts::of(&batch, from.max(next)..end);
+            let mut trouble = None;
             for record in batch.records {
                 let wanted = if record.offset < next {
                     state.cursor.is_open(record.offset)
                 } else if record.offset < end {
-                    self.counts.seen += 1;
-                    let matches = self.inbox.matches(&record);
-                    self.counts.matched += u64::from(matches);
-                    matches
+                    let outcome = filter.outcome(&record.event);
+                    if let Some(error) = outcome.error {
+                        counts.errors += 1;
+                        trouble = Some((record.offset, error));
+                    }
+                    counts.matched += u64::from(outcome.matched);
+                    outcome.matched
                 } else {
                     false
                 };
@@ -200,6 +197,7 @@ impl Reading {
                     buffer.push_back(record);
                 }
             }
+            inbox.looked_at(counts, trouble);
         });
         *at = end.max(from);
         gone
@@ -208,7 +206,7 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.inbox.leave();
+        self.inbox().leave();
         self.clear();
     }
 }

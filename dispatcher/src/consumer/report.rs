@@ -83,11 +83,11 @@ impl Consumer {
 
     /// Tells others how things stand.
     pub(super) fn publish(&mut self) {
-        let counts = self.reading.counts();
-        let meters = &self.shared.meters;
-        if counts != self.counted {
-            meters.expired.inc_by(counts.expired - self.counted.expired);
-            meters.damaged.inc_by(counts.damaged - self.counted.damaged);
+        let (counts, _) = self.shared.seat.inbox().counts();
+        let new = counts.since(self.counted);
+        if new.has_gaps() {
+            self.shared.meters.expired.inc_by(new.expired);
+            self.shared.meters.damaged.inc_by(new.damaged);
         }
         self.counted = counts;
         *self.shared.board.moment.lock() = Moment {
@@ -96,7 +96,6 @@ impl Consumer {
             waiting: self.window.waiting(),
             held: self.window.len(),
             bytes: self.window.bytes(),
-            counts,
             lost: self.lost,
         };
     }

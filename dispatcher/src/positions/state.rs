@@ -11,17 +11,21 @@ use heddle_broker::log::Offset;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
+use super::Changes;
+use super::ledger::Stand;
+use super::ride::RideId;
 use crate::cursor::Cursor;
 use crate::delivery::Delivery;
 
 /// One consumer's place in one log.
 #[derive(Debug)]
 pub(crate) struct Position {
+    pub(super) name: Arc<str>,
     pub(super) state: Mutex<State>,
+    /// Whether it is among the changed ones.
     pub(super) dirty: AtomicBool,
-    wake: Arc<Notify>,
+    changes: Arc<Changes>,
 }
 
 /// What is known of a position. Changed only through [`Position::update`].
@@ -29,7 +33,10 @@ pub(crate) struct Position {
 pub(crate) struct State {
     pub(crate) uid: Arc<str>,
     pub(crate) log: Arc<str>,
+    /// While the position rides, the ride may have gone further.
     pub(crate) cursor: Cursor,
+    /// The ride that it shares with others.
+    pub(crate) rides: Option<RideId>,
     /// How long it outlives its resource.
     pub(crate) keep: Option<Duration>,
     /// When the grace of a resource that is gone ends.
@@ -38,7 +45,8 @@ pub(crate) struct State {
     pub(crate) damaged: bool,
     pub(super) retries: HashMap<Offset, Delivery>,
     pub(super) changed: HashSet<Offset>,
-    pub(super) durable_floor: Offset,
+    /// What is on disk, once it is.
+    pub(super) durable: Option<Stand>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +54,8 @@ pub(super) struct Record {
     uid: String,
     log: String,
     cursor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rides: Option<RideId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     keep: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,13 +72,14 @@ impl State {
         Self {
             uid,
             log,
-            durable_floor: cursor.floor(),
             cursor,
+            rides: None,
             keep,
             expires: None,
             damaged: false,
             retries: HashMap::new(),
             changed: HashSet::new(),
+            durable: None,
         }
     }
 
@@ -96,12 +107,28 @@ impl State {
             uid: self.uid.to_string(),
             log: self.log.to_string(),
             cursor: STANDARD_NO_PAD.encode(self.cursor.encode()),
+            rides: self.rides,
             keep: self.keep,
             expires: self.expires,
         }
     }
 
-    pub(super) fn restore(bytes: &[u8]) -> Result<Self, String> {
+    /// What its record, once it is on disk, says that it needs.
+    pub(super) fn stand(&self) -> Stand {
+        Stand {
+            log: Arc::clone(&self.log),
+            floor: match self.rides {
+                Some(_) => self.cursor.open().next(),
+                None => Some(self.cursor.floor()),
+            },
+            ride: self.rides,
+            damaged: self.damaged,
+        }
+    }
+
+    /// Reads a record. `rides` are those on disk: what the record leaves to one of them is taken
+    /// over, as its reader is gone.
+    pub(super) fn restore(bytes: &[u8], rides: &HashMap<RideId, Offset>) -> Result<Self, String> {
         let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let cursor = STANDARD_NO_PAD
             .decode(&record.cursor)
@@ -109,22 +136,35 @@ impl State {
         let cursor = Cursor::decode(&cursor).map_err(|error| error.to_string())?;
         let mut state = Self::new(record.uid.into(), record.log.into(), cursor, record.keep);
         state.expires = record.expires;
+        let ride = record
+            .rides
+            .and_then(|ride| Some((ride, *rides.get(&ride)?)));
+        if let Some((ride, at)) = ride {
+            state.rides = Some(ride);
+            state.durable = Some(state.stand());
+            state.rides = None;
+            state.cursor.pass(at);
+        } else {
+            state.durable = Some(state.stand());
+        }
         Ok(state)
     }
 
     pub(super) fn damaged() -> Self {
         let mut state = Self::new("".into(), "".into(), Cursor::at(0), None);
         state.damaged = true;
+        state.durable = Some(state.stand());
         state
     }
 }
 
 impl Position {
-    pub(super) fn new(state: State, wake: Arc<Notify>) -> Arc<Self> {
+    pub(super) fn new(name: Arc<str>, state: State, changes: Arc<Changes>) -> Arc<Self> {
         Arc::new(Self {
+            name,
             state: Mutex::new(state),
             dirty: AtomicBool::new(false),
-            wake,
+            changes,
         })
     }
 
@@ -134,10 +174,11 @@ impl Position {
     }
 
     /// Changes the position; it is written within [`INTERVAL`](super::INTERVAL).
-    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn update<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state.lock());
         if !self.dirty.swap(true, Ordering::AcqRel) {
-            self.wake.notify_one();
+            self.changes.positions.lock().push(Arc::clone(self));
+            self.changes.wake.notify_one();
         }
         result
     }

@@ -220,6 +220,127 @@ async fn those_who_wait_are_told_when_it_is_durable() {
     assert_eq!(next, 1_000, "the last change is written at the end");
 }
 
+/// What is found on disk of a consumer: where it goes on, and which ride it was on.
+fn next(dir: &tempfile::TempDir, db: &sled::Db, name: &str) -> Offset {
+    let found = open(dir, db).find(&id(name)).unwrap();
+    found.look(|state| state.cursor.next())
+}
+
+#[test]
+fn those_that_ride_are_written_together() {
+    let (dir, db) = database();
+    let positions = open(&dir, &db);
+    let ride = positions.ride();
+    let riders: Vec<_> = (0..100)
+        .map(|n| positions.create(&id(&format!("r{n}")), state(5)))
+        .collect();
+    for rider in &riders {
+        rider.update(|state| state.rides = Some(ride.id()));
+    }
+    ride.move_to(5);
+    positions.write().unwrap();
+    ride.move_to(700);
+    assert_eq!(next(&dir, &db, "r7"), 5, "it is not written yet");
+    assert!(positions.changes.positions.lock().is_empty());
+    positions.write().unwrap();
+    assert_eq!(next(&dir, &db, "r7"), 700);
+
+    // One of them is offered an event at 800, and does not take it before all is lost.
+    riders[3].update(|state| {
+        state.rides = None;
+        state.cursor.pass(800);
+    });
+    ride.move_to(900);
+    positions.write().unwrap();
+    assert_eq!(next(&dir, &db, "r3"), 800);
+    assert_eq!(next(&dir, &db, "r7"), 900);
+
+    // One of them has an event open while it rides.
+    riders[4].update(|state| {
+        state.cursor.begin(950);
+    });
+    ride.move_to(1_000);
+    positions.write().unwrap();
+    let again = open(&dir, &db);
+    let found = again.find(&id("r4")).unwrap();
+    found.look(|state| {
+        assert_eq!((state.cursor.floor(), state.cursor.next()), (950, 1_000));
+        assert!(state.rides.is_none(), "its reader is gone");
+    });
+    // The next run's reader is another, however it moves.
+    let other = again.ride();
+    assert_ne!(other.id(), ride.id());
+    let rider = again.find(&id("r5")).unwrap();
+    rider.update(|state| state.rides = Some(other.id()));
+    other.move_to(2_000);
+    again.write().unwrap();
+    assert_eq!(next(&dir, &db, "r5"), 2_000);
+    assert_eq!(next(&dir, &db, "r6"), 1_000);
+    for n in 0..100 {
+        let found = again.find(&id(&format!("r{n}"))).unwrap();
+        found.update(|state| state.rides = None);
+    }
+    again.write().unwrap();
+    again.write().unwrap();
+    assert_eq!(
+        again.tree.scan_prefix(RIDE).count(),
+        0,
+        "nobody refers to one"
+    );
+}
+
+#[test]
+fn a_log_is_released_as_far_as_a_ride_is_durable() {
+    let (dir, db) = database();
+    let positions = open(&dir, &db);
+    let store = MemoryStore::new(MemoryOptions::default());
+    let retention = Retention {
+        max_bytes: Some(0),
+        max_age: None,
+        protect: true,
+    };
+    let log = store.open("log", retention).unwrap();
+    positions.serve(&"log".into(), &log);
+    let event = heddle_broker::event::EventBuilder::new("1", "/", "t")
+        .build()
+        .unwrap();
+    for _ in 0..20 {
+        drop(log.append(vec![event.clone()]).unwrap());
+    }
+    let ride = positions.ride();
+    let a = positions.create(&id("a"), state(0));
+    let b = positions.create(&id("b"), state(0));
+    for position in [&a, &b] {
+        position.update(|state| state.rides = Some(ride.id()));
+    }
+    ride.move_to(8);
+    positions.write().unwrap();
+    assert_eq!(log.stats().first, 8);
+    ride.move_to(12);
+    positions.release();
+    assert_eq!(log.stats().first, 8, "not durable");
+    a.update(|state| {
+        state.cursor.begin(9);
+    });
+    positions.write().unwrap();
+    assert_eq!(log.stats().first, 9, "one is open");
+    a.update(|state| state.complete(9));
+    positions.write().unwrap();
+    assert_eq!(log.stats().first, 12);
+    // After a restart they stand where the ride was.
+    let again = open(&dir, &db);
+    again.serve(&"log".into(), &log);
+    again
+        .find(&id("a"))
+        .unwrap()
+        .update(|state| state.cursor.pass(15));
+    again.write().unwrap();
+    assert_eq!(log.stats().first, 12);
+    again.forget(&id("b"));
+    again.write().unwrap();
+    assert_eq!(log.stats().first, 15);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
