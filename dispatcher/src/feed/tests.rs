@@ -273,7 +273,12 @@ fn a_changed_filter_judges_the_next_batch() {
     world.offer(&batch(6..9));
     assert_eq!(take(&seat, 100).0, [3, 4, 5]);
     drop(seat);
-    assert_eq!(world.matching.look(&world.feed.seats.snapshot(), &batch(0..1), 0), 1);
+    assert_eq!(
+        world
+            .matching
+            .look(&world.feed.seats.snapshot(), &batch(0..1), 0),
+        1
+    );
     assert!(world.matching.is_empty());
     assert!(!world.feed.line.has_members());
 }
