@@ -8,6 +8,9 @@
 //! | `heddle_trigger_waiting_retries` | kind, namespace, name | events that wait for their next attempt |
 //! | `heddle_trigger_dead_letters_kept` | kind, namespace, name | events in the consumer's own dead letter log |
 //! | `heddle_trigger_dead_letters_expired` | kind, namespace, name | dead letters removed since the start, too old or too many |
+//! | `heddle_filter_seen_events_total` | kind, namespace, name | events that the filter judged |
+//! | `heddle_filter_matched_events_total` | kind, namespace, name | events that passed it |
+//! | `heddle_filter_errors_total` | kind, namespace, name | events on which its evaluation met an error |
 //! | `heddle_delivery_attempts_total` | kind, namespace, name, outcome | attempts, by what came of them |
 //! | `heddle_delivery_seconds` | kind, namespace, name | time that attempts at the subscriber took |
 //! | `heddle_delivery_dead_letters_total` | kind, namespace, name, to | dead letters, taken by the `sink` or kept in the `log` |
@@ -22,7 +25,7 @@ use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -241,7 +244,7 @@ pub(crate) trait Observed: fmt::Debug + Send + Sync + 'static {
     fn observe(&self) -> Vec<(ConsumerId, ConsumerStats, f64)>;
 }
 
-/// Computes the gauges at scrape time.
+/// Computes the gauges, and the counters of filters, at scrape time.
 #[derive(Debug)]
 pub(crate) struct Gauges<T>(pub(crate) Weak<T>);
 
@@ -288,6 +291,32 @@ impl<T: Observed> Collector for Gauges<T> {
             for (id, stats, age) in &all {
                 let gauge = ConstGauge::new(read(stats, *age));
                 gauge.encode(descriptor.encode_family(&labels(id))?)?;
+            }
+        }
+        type Count = fn(&ConsumerStats) -> u64;
+        let counters: [(&str, &str, Count); 3] = [
+            (
+                "heddle_filter_seen_events",
+                "Events that the filter judged",
+                |s| s.seen,
+            ),
+            (
+                "heddle_filter_matched_events",
+                "Events that passed the filter",
+                |s| s.matched,
+            ),
+            (
+                "heddle_filter_errors",
+                "Events on which the evaluation of the filter met an error",
+                |s| s.filter_errors,
+            ),
+        ];
+        for (name, help, read) in counters {
+            let kind = ConstCounter::new(0u64).metric_type();
+            let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
+            for (id, stats, _) in &all {
+                let counter = ConstCounter::new(read(stats));
+                counter.encode(descriptor.encode_family(&labels(id))?)?;
             }
         }
         Ok(())

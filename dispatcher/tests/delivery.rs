@@ -453,6 +453,9 @@ async fn metrics_name_what_happened() {
         format!("heddle_delivery_attempts_total{{{labels},outcome=\"delivered\"}} 2"),
         format!("heddle_delivery_attempts_total{{{labels},outcome=\"failed\"}} 2"),
         format!("heddle_delivery_seconds_count{{{labels}}} 4"),
+        format!("heddle_filter_seen_events_total{{{labels}}} 2"),
+        format!("heddle_filter_matched_events_total{{{labels}}} 2"),
+        format!("heddle_filter_errors_total{{{labels}}} 0"),
     ] {
         assert!(text.contains(&line), "{line} is not in\n{text}");
     }

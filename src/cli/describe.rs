@@ -291,7 +291,7 @@ fn write_stats(
     now: Timestamp,
     wide: bool,
 ) -> std::io::Result<()> {
-    const KNOWN: [(&str, &str); 14] = [
+    const KNOWN: [(&str, &str); 16] = [
         ("position", "Position"),
         ("backlog", "Backlog"),
         ("oldest_undelivered", "Oldest undelivered"),
@@ -299,6 +299,8 @@ fn write_stats(
         ("waiting_retry", "Waiting for retry"),
         ("seen", "Events seen"),
         ("matched", "Events matched"),
+        ("filter_errors", "Filter errors"),
+        ("last_filter_error", "Last filter error"),
         ("delivered", "Delivered"),
         ("replies", "Replies"),
         ("failed_attempts", "Failed attempts"),

@@ -160,7 +160,7 @@ impl Inbox {
                 member: first.is_some(),
             },
             Place::Member { from, rides, .. } => {
-                let next = first.unwrap_or(at.max(*from));
+                let next = first.unwrap_or_else(|| at.max(*from));
                 if events.is_empty() && first.is_none() && !*rides {
                     *rides = true;
                     let ride = self.line.ride().id();

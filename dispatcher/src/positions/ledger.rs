@@ -117,7 +117,7 @@ impl Ledger {
     }
 }
 
-fn take_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: K) {
+fn take_one(counts: &mut BTreeMap<u64, usize>, key: u64) {
     if let Some(count) = counts.get_mut(&key) {
         *count -= 1;
         if *count == 0 {
