@@ -248,44 +248,65 @@ pub(crate) trait Observed: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Gauges<T>(pub(crate) Weak<T>);
 
+type Read = fn(&ConsumerStats, f64) -> f64;
+type Count = fn(&ConsumerStats) -> u64;
+
+const GAUGES: [(&str, &str, Read); 6] = [
+    (
+        "heddle_trigger_backlog",
+        "Events not delivered or not looked at",
+        |s, _| s.backlog as f64,
+    ),
+    (
+        "heddle_trigger_oldest_undelivered_seconds",
+        "Age of the oldest event that was taken from the log and not delivered",
+        |_, age| age,
+    ),
+    ("heddle_trigger_in_flight", "Attempts under way", |s, _| {
+        s.in_flight as f64
+    }),
+    (
+        "heddle_trigger_waiting_retries",
+        "Events that wait for their next attempt",
+        |s, _| s.waiting_retry as f64,
+    ),
+    (
+        "heddle_trigger_dead_letters_kept",
+        "Events in the consumer's own dead letter log",
+        |s, _| s.dead_letters_kept as f64,
+    ),
+    (
+        "heddle_trigger_dead_letters_expired",
+        "Dead letters removed since the start, too old or too many",
+        |s, _| s.dead_letters_expired as f64,
+    ),
+];
+
+const COUNTERS: [(&str, &str, Count); 3] = [
+    (
+        "heddle_filter_seen_events",
+        "Events that the filter judged",
+        |s| s.seen,
+    ),
+    (
+        "heddle_filter_matched_events",
+        "Events that passed the filter",
+        |s| s.matched,
+    ),
+    (
+        "heddle_filter_errors",
+        "Events on which the evaluation of the filter met an error",
+        |s| s.filter_errors,
+    ),
+];
+
 impl<T: Observed> Collector for Gauges<T> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let Some(observed) = self.0.upgrade() else {
             return Ok(());
         };
         let all = observed.observe();
-        type Read = fn(&ConsumerStats, f64) -> f64;
-        let gauges: [(&str, &str, Read); 6] = [
-            (
-                "heddle_trigger_backlog",
-                "Events not delivered or not looked at",
-                |s, _| s.backlog as f64,
-            ),
-            (
-                "heddle_trigger_oldest_undelivered_seconds",
-                "Age of the oldest event that was taken from the log and not delivered",
-                |_, age| age,
-            ),
-            ("heddle_trigger_in_flight", "Attempts under way", |s, _| {
-                s.in_flight as f64
-            }),
-            (
-                "heddle_trigger_waiting_retries",
-                "Events that wait for their next attempt",
-                |s, _| s.waiting_retry as f64,
-            ),
-            (
-                "heddle_trigger_dead_letters_kept",
-                "Events in the consumer's own dead letter log",
-                |s, _| s.dead_letters_kept as f64,
-            ),
-            (
-                "heddle_trigger_dead_letters_expired",
-                "Dead letters removed since the start, too old or too many",
-                |s, _| s.dead_letters_expired as f64,
-            ),
-        ];
-        for (name, help, read) in gauges {
+        for (name, help, read) in GAUGES {
             let kind = ConstGauge::new(0.0f64).metric_type();
             let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
             for (id, stats, age) in &all {
@@ -293,25 +314,7 @@ impl<T: Observed> Collector for Gauges<T> {
                 gauge.encode(descriptor.encode_family(&labels(id))?)?;
             }
         }
-        type Count = fn(&ConsumerStats) -> u64;
-        let counters: [(&str, &str, Count); 3] = [
-            (
-                "heddle_filter_seen_events",
-                "Events that the filter judged",
-                |s| s.seen,
-            ),
-            (
-                "heddle_filter_matched_events",
-                "Events that passed the filter",
-                |s| s.matched,
-            ),
-            (
-                "heddle_filter_errors",
-                "Events on which the evaluation of the filter met an error",
-                |s| s.filter_errors,
-            ),
-        ];
-        for (name, help, read) in counters {
+        for (name, help, read) in COUNTERS {
             let kind = ConstCounter::new(0u64).metric_type();
             let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
             for (id, stats, _) in &all {
