@@ -9,7 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::admission::{Admit, TypedAdmission};
+use crate::admission::{Admit, Errors, TypedAdmission};
 use crate::resource::{
     Admission, AdmissionContext, Column, Conversion, FieldError, ResourceKind, Scale,
 };
@@ -30,6 +30,9 @@ pub(crate) trait CustomKind: Admit + CustomResourceExt {
     const VERSIONS: &'static [fn() -> CustomResourceDefinition] = &[];
     /// How an object of one version becomes one of another, where more than `apiVersion` differs.
     const CONVERSION: Option<Conversion> = None;
+
+    /// Reports what is wrong with an object of another version that conversion would hide.
+    fn check_version(_version: &str, _object: &Value, _errors: &mut Errors) {}
 }
 
 /// One line of the list of kinds.
@@ -53,12 +56,25 @@ impl Registered {
     pub(crate) const fn custom<T: CustomKind>() -> Self {
         Self {
             kinds: kinds::<T>,
-            definition: Some(definition::<T>),
+            definition: Some(installed::<T>),
         }
     }
 }
 
-/// The definition of a kind, as it is installed.
+/// The definition of a kind, as it is installed on a cluster. A version of another form is not
+/// served there: an API server asks a webhook for its objects, and there is none yet.
+fn installed<T: CustomKind>() -> CustomResourceDefinition {
+    let mut crd = definition::<T>();
+    let versions = &mut crd.spec.versions;
+    let stored = versions.iter().find(|version| version.storage);
+    let form = stored.and_then(|version| version.schema.clone());
+    for version in versions.iter_mut().filter(|version| !version.storage) {
+        version.served &= version.schema == form;
+    }
+    crd
+}
+
+/// The definition of a kind, as the API of this process has it.
 fn definition<T: CustomKind>() -> CustomResourceDefinition {
     let mut crd = T::crd();
     let labels = COMMON_LABELS.iter().chain(T::LABELS);
@@ -110,6 +126,7 @@ fn kinds<T: CustomKind>() -> Vec<ResourceKind> {
             Some(convert) if !version.storage => Arc::new(Converted {
                 stored,
                 convert,
+                check: T::check_version,
                 group: crd.spec.group.clone(),
                 storage: storage.clone(),
                 version: version.name.clone(),
@@ -198,6 +215,7 @@ fn schema_of(version: &CustomResourceDefinitionVersion) -> Value {
 struct Converted {
     stored: Arc<dyn Admission>,
     convert: Conversion,
+    check: fn(&str, &Value, &mut Errors),
     group: String,
     storage: String,
     version: String,
@@ -206,7 +224,10 @@ struct Converted {
 impl Converted {
     fn turn(&self, object: &mut Value, from: &str, to: &str) -> Result<(), Vec<FieldError>> {
         (self.convert)(object, from, to).map_err(fault)?;
-        object["apiVersion"] = format!("{}/{to}", self.group).into();
+        if let Some(fields) = object.as_object_mut() {
+            let version = format!("{}/{to}", self.group);
+            fields.insert("apiVersion".to_owned(), version.into());
+        }
         Ok(())
     }
 
@@ -247,6 +268,13 @@ impl Admission for Converted {
         old: Option<&Value>,
         context: &dyn AdmissionContext,
     ) -> Vec<FieldError> {
+        let mut errors = Errors::default();
+        if object["metadata"]["deletionTimestamp"].is_null() {
+            (self.check)(&self.version, object, &mut errors);
+        }
+        if !errors.is_empty() {
+            return errors.into_vec();
+        }
         let old = match old.map(|old| self.turned(old)).transpose() {
             Ok(old) => old,
             Err(errors) => return errors,

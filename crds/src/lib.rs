@@ -31,6 +31,7 @@ const KINDS: &[Registered] = &[
     Registered::built_in(|| vec![core::config_map_kind()]),
     Registered::custom::<eventing::Broker>(),
     Registered::custom::<eventing::Trigger>(),
+    Registered::custom::<eventing::EventType>(),
     Registered::custom::<messaging::Channel>(),
     Registered::custom::<messaging::InMemoryChannel>(),
     Registered::custom::<messaging::Subscription>(),

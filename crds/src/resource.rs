@@ -64,9 +64,9 @@ pub trait Admission: Send + Sync {
     fn read(&self, _object: &mut Value) {}
 }
 
-/// Turns an object of any version of a kind into one of the named version, but for `apiVersion`
-/// and `metadata`, which the caller writes. Gives what is wrong with an object that cannot be
-/// turned.
+/// Turns an object of any version of a kind into one of the named version, but for `apiVersion`,
+/// which the caller writes. Of `metadata` it may change annotations, in which it carries what a
+/// version has no place for. Gives what is wrong with an object that cannot be turned.
 pub type Conversion = fn(object: &mut Value, from: &str, to: &str) -> Result<(), String>;
 
 /// Where the numbers of the `scale` subresource stand in an object, as JSON paths.

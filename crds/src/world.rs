@@ -9,9 +9,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 
+use crate::admission::config;
 use crate::duck::{Addressable, Destination, KReference};
-use crate::eventing::{Broker, Trigger};
+use crate::eventing::{Broker, EventType, Trigger};
 use crate::messaging::{Channel, InMemoryChannel, Subscription};
+use crate::resource::AdmissionContext;
 
 /// The objects of one kind, by namespace and name.
 #[derive(Clone, Debug)]
@@ -79,6 +81,8 @@ pub struct World {
     pub in_memory_channels: Shelf<InMemoryChannel>,
     /// All Subscriptions.
     pub subscriptions: Shelf<Subscription>,
+    /// All EventTypes.
+    pub event_types: Shelf<EventType>,
     /// All ConfigMaps.
     pub config_maps: Shelf<ConfigMap>,
 }
@@ -183,16 +187,39 @@ impl World {
         Ok(resolved)
     }
 
+    /// Whether a feature is turned on in the ConfigMap `config-features`.
+    #[must_use]
+    pub fn has_feature(&self, name: &str) -> bool {
+        config::feature(self, name)
+    }
+
+    /// Whether the object of a reference exists; `None` where objects of its kind are not followed.
+    /// `namespace` is that of the object that refers to it.
+    #[must_use]
+    pub fn has(&self, to: &KReference, namespace: &str) -> Option<bool> {
+        let (group, namespace) = place(to, namespace);
+        let name = to.name.as_str();
+        let found = match (group, to.kind.as_str()) {
+            ("eventing.knative.dev", "Broker") => self.brokers.get(namespace, name).is_some(),
+            ("eventing.knative.dev", "Trigger") => self.triggers.get(namespace, name).is_some(),
+            ("eventing.knative.dev", "EventType") => {
+                self.event_types.get(namespace, name).is_some()
+            }
+            ("messaging.knative.dev", "Channel") => self.channels.get(namespace, name).is_some(),
+            ("messaging.knative.dev", "InMemoryChannel") => {
+                self.in_memory_channels.get(namespace, name).is_some()
+            }
+            ("messaging.knative.dev", "Subscription") => {
+                self.subscriptions.get(namespace, name).is_some()
+            }
+            ("", "ConfigMap") => self.config_maps.get(namespace, name).is_some(),
+            _ => return None,
+        };
+        Some(found)
+    }
+
     fn address(&self, to: &KReference, namespace: &str) -> Result<Addressable, Unresolved> {
-        let namespace = to
-            .namespace
-            .as_deref()
-            .filter(|ns| !ns.is_empty())
-            .unwrap_or(namespace);
-        let group = to
-            .api_version
-            .rsplit_once('/')
-            .map_or("", |(group, _)| group);
+        let (group, namespace) = place(to, namespace);
         let found = match (group, to.kind.as_str()) {
             ("eventing.knative.dev", "Broker") => {
                 self.brokers.get(namespace, &to.name).map(|broker| {
@@ -241,6 +268,23 @@ impl World {
             }),
         }
     }
+}
+
+impl AdmissionContext for World {
+    fn config_map(&self, namespace: &str, name: &str) -> Option<BTreeMap<String, String>> {
+        Self::config_map(self, namespace, name).cloned()
+    }
+}
+
+/// The group and the namespace of a reference's object.
+fn place<'a>(to: &'a KReference, namespace: &'a str) -> (&'a str, &'a str) {
+    let group = to.api_version.rsplit_once('/');
+    let namespace = to
+        .namespace
+        .as_deref()
+        .filter(|ns| !ns.is_empty())
+        .unwrap_or(namespace);
+    (group.map_or("", |(group, _)| group), namespace)
 }
 
 /// Resolves a relative reference by RFC 3986 as far as addresses need it: an absolute path replaces

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use heddle_crds::conditions::{ConditionSet, ConditionStatus, find};
-use heddle_crds::eventing::{Broker, BrokerStatus, Trigger, broker, trigger};
+use heddle_crds::eventing::{Broker, BrokerStatus, Trigger, broker, event_type, trigger};
 use heddle_crds::messaging::{
     Channel, InMemoryChannel, Subscription, channel, in_memory_channel, subscription,
 };
@@ -12,7 +12,8 @@ use kube::{CustomResourceExt, Resource};
 use serde_json::json;
 
 /// Everything that ready means to each kind, as Knative has it.
-const DEPENDENTS: [(ConditionSet, &[&str]); 5] = [
+const DEPENDENTS: [(ConditionSet, &[&str]); 6] = [
+    (event_type::CONDITIONS, &["ReferenceExists"]),
     (
         broker::CONDITIONS,
         &[

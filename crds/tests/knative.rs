@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 /// File, kind.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("broker.yaml", "Broker"),
     ("trigger.yaml", "Trigger"),
+    ("eventtype.yaml", "EventType"),
     ("channel.yaml", "Channel"),
     ("in-memory-channel.yaml", "InMemoryChannel"),
     ("subscription.yaml", "Subscription"),
@@ -36,7 +37,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     (
         "*",
-        "schema.spec#default",
+        "*schema.spec#default",
         "spec may be left out; an API server then fills in the empty one that typed clients need",
     ),
     (
@@ -134,6 +135,22 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "schema.spec.subscriber.ref#x-kubernetes-preserve-unknown-fields",
         "opened by Knative for the field group, which is declared here",
     ),
+    (
+        "EventType",
+        "*schema.spec.reference.group/",
+        "declared, so that it is refused with a reason",
+    ),
+    (
+        "EventType",
+        "v1beta3:version.served",
+        "an API server converts it through a webhook, which is not installed yet",
+    ),
+    (
+        "EventType",
+        "conversion.strategy",
+        "an API server converts through a webhook, which is not installed yet; none is needed \
+         between v1beta1 and v1beta2",
+    ),
 ];
 
 /// A definition as a flat list of facts.
@@ -159,29 +176,45 @@ fn facts_of(crd: &Value) -> Facts {
             );
         }
     }
-    let versions = spec["versions"].as_array().unwrap();
-    assert_eq!(versions.len(), 1);
-    let version = &versions[0];
-    for name in ["name", "served", "storage"] {
-        facts.insert(format!("version.{name}"), version[name].to_string());
+    for version in spec["versions"].as_array().unwrap() {
+        // Of the version that is stored, facts stand alone; those of others say whose they are.
+        let of = match version["storage"] == true {
+            true => String::new(),
+            false => format!("{}:", version["name"].as_str().unwrap()),
+        };
+        version_facts(version, &of, &mut facts);
+    }
+    if let Some(strategy) = spec.pointer("/conversion/strategy") {
+        facts.insert("conversion.strategy".to_owned(), strategy.to_string());
+    }
+    facts
+}
+
+fn version_facts(version: &Value, of: &str, facts: &mut Facts) {
+    for name in [
+        "name",
+        "served",
+        "storage",
+        "deprecated",
+        "deprecationWarning",
+    ] {
+        facts.insert(format!("{of}version.{name}"), version[name].to_string());
     }
     for name in version["subresources"].as_object().unwrap().keys() {
-        facts.insert(format!("subresources.{name}"), "yes".to_owned());
+        facts.insert(format!("{of}subresources.{name}"), "yes".to_owned());
     }
     let columns = version["additionalPrinterColumns"].as_array().unwrap();
     for (index, column) in columns.iter().enumerate() {
-        let name = column["name"].as_str().unwrap();
-        facts.insert(format!("columns.{name}.place"), index.to_string());
-        facts.insert(format!("columns.{name}.type"), column["type"].to_string());
-        facts.insert(
-            format!("columns.{name}.jsonPath"),
-            column["jsonPath"].to_string(),
-        );
+        let column_of = format!("{of}columns.{}", column["name"].as_str().unwrap());
+        facts.insert(format!("{column_of}.place"), index.to_string());
+        for name in ["type", "jsonPath"] {
+            facts.insert(format!("{column_of}.{name}"), column[name].to_string());
+        }
         let priority = column["priority"].as_i64().unwrap_or_default();
-        facts.insert(format!("columns.{name}.priority"), priority.to_string());
+        facts.insert(format!("{column_of}.priority"), priority.to_string());
     }
-    schema_facts(&version["schema"]["openAPIV3Schema"], "schema", &mut facts);
-    facts
+    let schema = &version["schema"]["openAPIV3Schema"];
+    schema_facts(schema, &format!("{of}schema"), facts);
 }
 
 fn schema_facts(schema: &Value, path: &str, facts: &mut Facts) {

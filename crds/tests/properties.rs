@@ -72,19 +72,30 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// A manifest that is good and says a lot, by its kind.
-fn good(kind: &str) -> Value {
+fn good(kind: &ResourceKind) -> Value {
     let reference = json!({"apiVersion": "v1", "kind": "Service", "name": "s"});
     let delivery = json!({
         "retry": 3, "timeout": "PT5S", "backoffPolicy": "linear", "backoffDelay": "PT1S",
         "format": "json", "retryAfterMax": "PT0S", "deadLetterSink": {"ref": reference, "uri": "/d"},
     });
     let channel = json!({"apiVersion": "messaging.knative.dev/v1", "kind": "Channel", "name": "c"});
-    let spec = match kind {
+    let spec = match kind.kind.as_str() {
         "Broker" => json!({"config": reference, "delivery": delivery}),
         "Trigger" => json!({
             "broker": "default", "subscriber": {"ref": reference}, "delivery": delivery,
             "filter": {"attributes": {"type": "a"}},
             "filters": [{"all": [{"exact": {"type": "a"}}]}, {"not": {"cesql": "TRUE"}}],
+        }),
+        "EventType" if kind.version == "v1beta3" => json!({
+            "reference": reference, "description": "d", "attributes": [
+                {"name": "id", "required": true}, {"name": "type", "value": "t"},
+                {"name": "source", "value": "/{any}"}, {"name": "specversion", "required": true},
+                {"name": "schemadata", "value": "http://schemas/t"}, {"name": "colour"},
+            ],
+        }),
+        "EventType" => json!({
+            "type": "t", "source": "/s", "schema": "http://schemas/t", "schemaData": "{}",
+            "broker": "default", "reference": reference, "description": "d",
         }),
         "Channel" => json!({"delivery": delivery}),
         "InMemoryChannel" => json!({
@@ -96,10 +107,10 @@ fn good(kind: &str) -> Value {
         _ => Value::Null,
     };
     let mut object = json!({"metadata": {"name": "it", "labels": {"a": "b"}}, "spec": spec});
-    if kind == "ConfigMap" {
+    if kind.kind == "ConfigMap" {
         object["data"] = json!({"a": "b"});
     }
-    if kind != "Namespace" {
+    if kind.kind != "Namespace" {
         object["metadata"]["namespace"] = json!("team");
     }
     object
@@ -150,7 +161,7 @@ fn laws(kind: &ResourceKind, object: &Value) -> Result<(), TestCaseError> {
 #[test]
 fn the_good_manifests_are_good() {
     for kind in support::kinds() {
-        let mut object = good(&kind.kind);
+        let mut object = good(kind);
         assert_eq!(
             kind.admission
                 .default(&mut object, None, &Config::default()),
@@ -178,7 +189,7 @@ proptest! {
         value in any_json(),
     ) {
         let kind = which.get(support::kinds());
-        let mut object = good(&kind.kind);
+        let mut object = good(kind);
         let mut found = Vec::new();
         pointers(&object, "", &mut found);
         *object.pointer_mut(&found[place.index(found.len())]).unwrap() = value;

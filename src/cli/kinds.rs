@@ -1,5 +1,7 @@
 //! Which kinds the API serves, and which of them a user means.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use kube::Client;
 
@@ -88,7 +90,7 @@ fn group_path(group: &str, version: &str) -> String {
     }
 }
 
-/// All kinds that the API serves, each in its preferred version.
+/// All kinds that the API serves, each in the version that its group prefers of those it has.
 ///
 /// # Errors
 ///
@@ -96,11 +98,18 @@ fn group_path(group: &str, version: &str) -> String {
 pub async fn discover(client: &Client) -> Result<Vec<Kind>, kube::Error> {
     let mut kinds = of_group(client, "", "v1").await?;
     for group in client.list_api_groups().await?.groups {
-        let version = group
-            .preferred_version
-            .or_else(|| group.versions.into_iter().next());
-        if let Some(version) = version {
-            kinds.extend(of_group(client, &group.name, &version.version).await?);
+        let preferred = group.preferred_version.into_iter();
+        let mut asked = BTreeSet::new();
+        for version in preferred.chain(group.versions) {
+            if !asked.insert(version.version.clone()) {
+                continue;
+            }
+            for kind in of_group(client, &group.name, &version.version).await? {
+                let known = |found: &Kind| found.group == kind.group && found.plural == kind.plural;
+                if !kinds.iter().any(known) {
+                    kinds.push(kind);
+                }
+            }
         }
     }
     Ok(kinds)

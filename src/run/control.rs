@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use heddle_broker::clock::Clock;
-use heddle_broker::control::Control as BrokerControl;
-use heddle_crds::eventing::{Broker, Trigger};
+use heddle_broker::control::sightings::Sightings;
+use heddle_broker::control::{Control as BrokerControl, dependents as broker_dependents};
+use heddle_crds::eventing::{Broker, EventType, Trigger};
 use heddle_crds::kube::queue::{Key, Queue};
 use heddle_crds::kube::watch::{Index, ObjectKey, watch};
 use heddle_crds::kube::writer::{Write, Writer};
@@ -16,8 +17,8 @@ use heddle_crds::messaging::{Channel, InMemoryChannel, Subscription};
 use heddle_crds::world::{Shelf, World};
 use heddle_dispatcher::control::{Control as ConsumerControl, dependents};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
 use parking_lot::RwLock;
 use tokio::sync::watch as progress;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,8 @@ pub struct Controllers {
     pub brokers: BrokerControl,
     /// Triggers and Subscriptions.
     pub consumers: ConsumerControl,
+    /// What EventTypes are made of.
+    pub sightings: Sightings,
     /// Tells the time of conditions.
     pub clock: Arc<dyn Clock>,
 }
@@ -90,6 +93,7 @@ pub fn start(
     follow!(InMemoryChannel, in_memory_channels);
     follow!(Trigger, triggers);
     follow!(Subscription, subscriptions);
+    follow!(EventType, event_types);
     let (reached, synced) = progress::channel(Progress::Watching);
     let writer = Writer::new(client.clone());
     let stop = stop.clone();
@@ -125,7 +129,7 @@ struct Feed<K> {
 
 impl<K: kube::Resource + Send + Sync> Index<K> for Feed<K> {
     fn apply(&mut self, object: K) {
-        let key = key_of(self.kind, &object);
+        let key = Key::of(self.kind, &object);
         (self.shelf)(&mut self.shared.world.write()).put(Arc::new(object));
         wake(&self.shared, key);
     }
@@ -139,7 +143,7 @@ impl<K: kube::Resource + Send + Sync> Index<K> for Feed<K> {
     fn reset(&mut self, objects: Vec<K>) {
         let mut keys: Vec<Key> = objects
             .iter()
-            .map(|object| key_of(self.kind, object))
+            .map(|object| Key::of(self.kind, object))
             .collect();
         let objects = objects.into_iter().map(Arc::new).collect();
         let gone = (self.shelf)(&mut self.shared.world.write()).replace(objects);
@@ -153,17 +157,14 @@ impl<K: kube::Resource + Send + Sync> Index<K> for Feed<K> {
     }
 }
 
-fn key_of<K: ResourceExt>(kind: &'static str, object: &K) -> Key {
-    Key {
-        kind,
-        namespace: object.namespace().unwrap_or_default(),
-        name: object.name_any(),
-    }
-}
-
 /// Queues a key that has changed, and those that depend on it.
 fn wake(shared: &Shared, key: Key) {
-    let dependents = dependents(&shared.world.read(), &key);
+    let dependents = {
+        let world = shared.world.read();
+        let mut keys = broker_dependents(&world, &key);
+        keys.extend(dependents(&world, &key));
+        keys
+    };
     shared.queue.push(key);
     for key in dependents {
         shared.queue.push(key);
@@ -178,12 +179,14 @@ async fn reconcile(
 ) {
     controllers.brokers.remove_orphans(&shared.world.read());
     controllers.consumers.retain(&shared.world.read());
+    let logs = controllers.brokers.open_logs();
     let mut writes = FuturesUnordered::new();
     let mut everything = tokio::time::interval(RESYNC);
     let mut brokers = tokio::time::interval(BROKER_RESYNC);
     loop {
         if shared.queue.is_empty() && writes.is_empty() {
             controllers.consumers.settle();
+            controllers.sightings.settle(&shared.world.read(), &logs);
             reached.send_replace(Progress::Synced);
         }
         tokio::select! {
@@ -191,6 +194,10 @@ async fn reconcile(
                 for write in one(&mut controllers, &shared, &key).await {
                     writes.push(carry_out(writer, write));
                 }
+            }
+            sighting = controllers.sightings.next(), if writes.len() < WRITES => {
+                let write = controllers.sightings.make(&shared.world.read(), &sighting);
+                writes.extend(write.map(|write| carry_out(writer, write)));
             }
             Some(()) = writes.next() => {}
             _ = everything.tick() => push_all(&shared, |_| true),
@@ -201,6 +208,7 @@ async fn reconcile(
 
 async fn one(controllers: &mut Controllers, shared: &Shared, key: &Key) -> Vec<Write> {
     let now = controllers.clock.now();
+    controllers.sightings.heed(&shared.world.read(), key);
     let mut writes = controllers
         .brokers
         .reconcile(&shared.world.read(), key, now);
@@ -227,31 +235,37 @@ fn push_all(shared: &Shared, wanted: impl Fn(&str) -> bool) {
         world
             .brokers
             .iter()
-            .map(|object| key_of("Broker", &**object)),
+            .map(|object| Key::of("Broker", &**object)),
     );
     keys.extend(
         world
             .channels
             .iter()
-            .map(|object| key_of("Channel", &**object)),
+            .map(|object| Key::of("Channel", &**object)),
     );
     keys.extend(
         world
             .in_memory_channels
             .iter()
-            .map(|object| key_of("InMemoryChannel", &**object)),
+            .map(|object| Key::of("InMemoryChannel", &**object)),
     );
     keys.extend(
         world
             .triggers
             .iter()
-            .map(|object| key_of("Trigger", &**object)),
+            .map(|object| Key::of("Trigger", &**object)),
     );
     keys.extend(
         world
             .subscriptions
             .iter()
-            .map(|object| key_of("Subscription", &**object)),
+            .map(|object| Key::of("Subscription", &**object)),
+    );
+    keys.extend(
+        world
+            .event_types
+            .iter()
+            .map(|object| Key::of("EventType", &**object)),
     );
     drop(world);
     for key in keys.into_iter().filter(|key| wanted(key.kind)) {

@@ -11,6 +11,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use heddle_broker::clock::{Clock, SystemClock};
 use heddle_broker::control::Control as BrokerControl;
+use heddle_broker::control::sightings::Sightings;
 use heddle_broker::directory::{Directory, SharedDirectory};
 use heddle_broker::ingress::{Ingress, IngressOptions};
 use heddle_broker::log::memory::{MemoryOptions, MemoryStore};
@@ -249,20 +250,7 @@ impl Parts {
         let (tracker, graceful) = (&shutdown.tracker, &shutdown.graceful);
         self.api.serve(api, entrance.access(), tracker, graceful);
         tracker.spawn(entrance.clone().keep(graceful.clone()));
-        let brokers = BrokerControl::new(
-            self.ingress_url.clone(),
-            Arc::clone(&self.segments) as Arc<dyn LogStore>,
-            Arc::clone(&self.memory) as Arc<dyn LogStore>,
-            Arc::clone(&self.directory),
-        );
-        let names = [handlers::EVENT_DISPLAY.to_owned()].into();
-        let consumers =
-            ConsumerControl::new(Arc::clone(&self.dispatcher), brokers.open_logs(), names);
-        let controllers = Controllers {
-            brokers,
-            consumers,
-            clock: Arc::clone(&self.clock),
-        };
+        let controllers = self.controllers(shutdown);
         let client = self.api.client();
         let synced = control::start(controllers, &client, &shutdown.tracker, &shutdown.graceful);
 
@@ -300,6 +288,29 @@ impl Parts {
             }
         });
         synced
+    }
+
+    fn controllers(&self, shutdown: &Shutdown) -> Controllers {
+        let brokers = BrokerControl::new(
+            self.ingress_url.clone(),
+            Arc::clone(&self.segments) as Arc<dyn LogStore>,
+            Arc::clone(&self.memory) as Arc<dyn LogStore>,
+            Arc::clone(&self.directory),
+        );
+        let names = [handlers::EVENT_DISPLAY.to_owned()].into();
+        let consumers =
+            ConsumerControl::new(Arc::clone(&self.dispatcher), brokers.open_logs(), names);
+        let sightings = Sightings::new(
+            shutdown.tracker.clone(),
+            shutdown.graceful.clone(),
+            &mut self.registry.lock(),
+        );
+        Controllers {
+            brokers,
+            consumers,
+            sightings,
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     fn readiness(&self, synced: watch::Receiver<Progress>) -> Readiness {

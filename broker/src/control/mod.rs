@@ -6,15 +6,19 @@
 //! * [`broker`]: Broker -> a log, an address, conditions.
 //! * [`channel`]: Channel -> the channel behind it; its address is that channel's.
 //! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
+//! * [`event_type`]: EventType -> whether its referent exists; and EventTypes for events that came in.
 //! * [`apply`]: the executor.
+//! * [`sightings`]: notices which types of events come in.
 //! * [`admission`]: refuses Triggers whose filters cannot be built.
 
 pub mod admission;
 pub mod apply;
 pub mod broker;
 pub mod channel;
+pub mod event_type;
 pub mod in_memory_channel;
 pub mod report;
+pub mod sightings;
 
 use std::collections::BTreeMap;
 
@@ -114,8 +118,20 @@ pub fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step
         "Broker" => broker::plan(world, facts, key, now),
         "Channel" => channel::plan(world, key, now),
         "InMemoryChannel" => in_memory_channel::plan(world, facts, key, now),
+        "EventType" => event_type::plan(world, key, now),
         _ => Vec::new(),
     }
+}
+
+/// The keys that have to be looked at again when the object `key` has changed, because of what
+/// these plans look at besides the object itself.
+#[must_use]
+pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
+    let mut keys = event_type::dependents(world, key);
+    if key.kind == "InMemoryChannel" && world.channels.get(&key.namespace, &key.name).is_some() {
+        keys.push(Key::new("Channel", &key.namespace, &key.name));
+    }
+    keys
 }
 
 /// The name of a log: it belongs to one object, not to whoever has its name next.

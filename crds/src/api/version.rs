@@ -2,7 +2,7 @@
 //!
 //! Laws: what memory holds is in the storage version and has its defaults ([`settle`]), so that
 //! reading it there copies nothing; reading it in another version converts a copy. Conversion
-//! changes neither metadata nor version.
+//! changes nothing of the metadata but annotations.
 
 use std::sync::Arc;
 

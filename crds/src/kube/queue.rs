@@ -7,6 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use kube::Resource;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -22,7 +23,18 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of an object.
+    /// The key of an object of this kind.
+    #[must_use]
+    pub fn of<K: Resource>(kind: &'static str, object: &K) -> Self {
+        let meta = object.meta();
+        Self {
+            kind,
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        }
+    }
+
+    /// A key from its parts.
     #[must_use]
     pub fn new(kind: &'static str, namespace: &str, name: &str) -> Self {
         Self {

@@ -148,12 +148,13 @@ fn outcome(written: Result<DynamicObject, kube::Error>) -> Result<Written, kube:
     }
 }
 
-/// Where the API serves a kind of ours; an unknown kind gets an address that nobody serves.
+/// Where the API serves a kind of ours, in the version that it stores; an unknown kind gets an address that nobody serves.
 #[must_use]
 pub fn resource_of(kind: &str) -> ApiResource {
     // Making a kind makes its schema; that is worth doing once.
     static KNOWN: LazyLock<HashMap<String, ApiResource>> = LazyLock::new(|| {
-        let known = crate::kinds().into_iter().map(|known| {
+        let stored = crate::kinds().into_iter().filter(|known| known.storage);
+        let known = stored.map(|known| {
             let api_version = if known.group.is_empty() {
                 known.version.clone()
             } else {

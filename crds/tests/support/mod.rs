@@ -36,9 +36,19 @@ pub(crate) fn kinds() -> &'static [ResourceKind] {
     &KINDS
 }
 
-/// The kind of that name.
+/// The kind of that name, in the version that is stored.
 pub(crate) fn kind(name: &str) -> &'static ResourceKind {
-    kinds().iter().find(|kind| kind.kind == name).unwrap()
+    let mut stored = kinds().iter().filter(|kind| kind.storage);
+    stored.find(|kind| kind.kind == name).unwrap()
+}
+
+/// The kind of an object, in the version that it names, or else in the one that is stored.
+fn kind_of(object: &Value) -> &'static ResourceKind {
+    let name = object["kind"].as_str().unwrap();
+    let version = |kind: &&ResourceKind| {
+        kind.kind == name && object["apiVersion"] == format!("{}/{}", kind.group, kind.version)
+    };
+    kinds().iter().find(version).unwrap_or_else(|| kind(name))
 }
 
 /// Completes an object's metadata with a name and, where its kind has one, a namespace.
@@ -62,7 +72,7 @@ pub(crate) fn admit(
     old: Option<&Value>,
     config: &Config,
 ) -> Result<Value, Vec<FieldError>> {
-    let kind = kind(object["kind"].as_str().unwrap());
+    let kind = kind_of(&object);
     kind.admission.default(&mut object, old, config)?;
     let errors = kind.admission.validate(&object, old, config);
     if errors.is_empty() {

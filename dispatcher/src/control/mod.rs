@@ -139,7 +139,7 @@ pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
                 .as_ref()
                 .is_some_and(|all| all.contains_key(heddle_crds::annotations::DEPENDENCY));
             if mine || waits || named(&Some(spec.subscriber.clone())) || named(&sink) {
-                keys.push(key_of("Trigger", &trigger.metadata));
+                keys.push(Key::of("Trigger", &**trigger));
             }
         }
         for subscription in world.subscriptions.iter() {
@@ -153,12 +153,9 @@ pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
                 || named(&spec.reply)
                 || named(&sink)
             {
-                keys.push(key_of("Subscription", &subscription.metadata));
+                keys.push(Key::of("Subscription", &**subscription));
             }
         }
-    }
-    if key.kind == "InMemoryChannel" && world.channels.get(&key.namespace, &key.name).is_some() {
-        keys.push(Key::new("Channel", &key.namespace, &key.name));
     }
     if key.kind == "Subscription" {
         // The channel may still list a subscription that is gone.
@@ -166,19 +163,8 @@ pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
             world
                 .in_memory_channels
                 .within(&key.namespace)
-                .map(|channel| key_of("InMemoryChannel", &channel.metadata)),
+                .map(|channel| Key::of("InMemoryChannel", &**channel)),
         );
     }
     keys
-}
-
-fn key_of(
-    kind: &'static str,
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> Key {
-    Key {
-        kind,
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-    }
 }
