@@ -7,18 +7,26 @@ use futures::stream;
 use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::decode::{self, Decoded};
 use super::error::ApiError;
 use super::format::Format;
 use super::http::{ResponseBody, answer_of, json_answer, stream_of, text};
 use super::object::{Key, Object};
 use super::openapi::FieldValidation;
+use super::patch::{self, Patch};
 use super::registry::KindId;
 use super::route::Query;
 use super::selector::Selector;
-use super::write::{self, Deleted, Patch, Preconditions};
+use super::write::{self, Deleted, Preconditions};
 use super::{Inner, list, watch};
+use crate::resource::ResourceKind;
 
-const PATCH_TYPES: &str = "application/json-patch+json, application/merge-patch+json";
+/// Bytes of the name of a client that writes.
+const MAX_MANAGER: usize = 128;
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// One call for objects.
 pub(crate) struct Call<'a> {
@@ -145,7 +153,7 @@ impl Call<'_> {
         }
     }
 
-    fn json_body(&self, body: &[u8]) -> Result<Value, ApiError> {
+    fn json_body(&self, body: &[u8]) -> Result<Decoded, ApiError> {
         let media = self.media();
         if !media.is_empty() && media != "application/json" {
             return Err(ApiError::unsupported_media_type("application/json"));
@@ -153,10 +161,10 @@ impl Call<'_> {
         parse(body)
     }
 
-    /// Checks the fields against the schema, as the client wants it.
-    fn unknown_fields(&self, kind: KindId, value: &Value) -> Result<Vec<String>, ApiError> {
+    /// What to do with fields that are not known or are given twice.
+    fn validation(&self) -> Result<FieldValidation, ApiError> {
         let wanted = self.query.get("fieldValidation");
-        let validation = FieldValidation::parse(wanted).ok_or_else(|| {
+        FieldValidation::parse(wanted).ok_or_else(|| {
             bad_options(
                 "fieldValidation",
                 &format!(
@@ -164,8 +172,41 @@ impl Call<'_> {
                     wanted.unwrap_or_default()
                 ),
             )
-        })?;
-        validation.check(&*self.api.store.kind(kind)?, value)
+        })
+    }
+
+    /// Checks the fields of a body against the schema, as the client wants it.
+    fn checked(&self, kind: KindId, body: Decoded) -> Result<(Value, Vec<String>), ApiError> {
+        let kind = self.api.store.kind(kind)?;
+        let warnings = self
+            .validation()?
+            .check(&kind, &body.value, body.mistakes)?;
+        Ok((body.value, warnings))
+    }
+
+    /// The name of the client that writes, as it says itself.
+    fn manager(&self) -> Result<String, ApiError> {
+        let Some(name) = self.query.get("fieldManager") else {
+            return Ok(agent(
+                text(self.headers, header::USER_AGENT).unwrap_or_default(),
+            ));
+        };
+        if name.len() > MAX_MANAGER {
+            return Err(bad_options(
+                "fieldManager",
+                &format!("Too long: may not be more than {MAX_MANAGER} bytes"),
+            ));
+        }
+        match name.char_indices().find(|(_, c)| c.is_control()) {
+            None => Ok(name.to_owned()),
+            Some((at, c)) => Err(bad_options(
+                "fieldManager",
+                &format!(
+                    "Invalid value: {name:?}: invalid character U+{:04X} (at position {at})",
+                    u32::from(c)
+                ),
+            )),
+        }
     }
 
     /// The content type without its parameters.
@@ -186,14 +227,14 @@ impl Call<'_> {
             // Objects are created in a namespace; the collection of all is only for reading.
             return Err(ApiError::method_not_allowed());
         }
-        let value = self.json_body(&body)?;
-        let warnings = self.unknown_fields(kind, &value)?;
+        let (value, warnings) = self.checked(kind, self.json_body(&body)?)?;
         let namespace = namespace.unwrap_or_default();
+        let by = self.manager()?;
         let object = self
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
-                write::create(t, kind, &namespace, value)
+                write::create(t, kind, &namespace, &by, value)
             })
             .await?;
         Ok(warned(
@@ -210,15 +251,16 @@ impl Call<'_> {
         status: bool,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let value = self.json_body(&body)?;
+        let (value, warnings) = self.checked(kind, self.json_body(&body)?)?;
+        let by = self.manager()?;
         let object = self
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
-                write::update(t, kind, &key, status, value)
+                write::update(t, kind, &key, status, &by, value)
             })
             .await?;
-        self.one(StatusCode::OK, kind, &object)
+        Ok(warned(self.one(StatusCode::OK, kind, &object)?, &warnings))
     }
 
     /// Patches an object or its status.
@@ -229,24 +271,67 @@ impl Call<'_> {
         status: bool,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let patch = match self.media() {
-            "application/merge-patch+json" => Patch::Merge(parse(&body)?),
-            "application/json-patch+json" => Patch::Json(parse(&body)?),
-            _ => return Err(ApiError::unsupported_media_type(PATCH_TYPES)),
-        };
-        // A merge patch looks like the object, so its fields can be checked as they are.
-        let warnings = match &patch {
-            Patch::Merge(value) => self.unknown_fields(kind, value)?,
-            Patch::Json(_) => Vec::new(),
-        };
-        let object = self
+        let (patch, warnings) = self.patch_body(kind, &body)?;
+        let by = self.manager()?;
+        let patched = self
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
-                write::patch(t, kind, &key, status, patch)
+                patch::patch(t, kind, &key, status, &by, patch)
             })
             .await?;
-        Ok(warned(self.one(StatusCode::OK, kind, &object)?, &warnings))
+        let code = if patched.created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        Ok(warned(self.one(code, kind, &patched.object)?, &warnings))
+    }
+
+    /// Reads a patch, and checks what can be checked of it without the object.
+    fn patch_body(&self, kind: KindId, body: &[u8]) -> Result<(Patch, Vec<String>), ApiError> {
+        let mergeable = strategic(&*self.api.store.kind(kind)?);
+        let media = self.media();
+        if media != APPLY_PATCH && self.query.get("force").is_some() {
+            return Err(bad_options(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
+        }
+        match media {
+            // These patches look like the object, so their fields can be checked as they are.
+            MERGE_PATCH => {
+                let (value, warnings) = self.checked(kind, parse(body)?)?;
+                Ok((Patch::Merge(value), warnings))
+            }
+            STRATEGIC_PATCH if mergeable => {
+                let body = parse(body)?;
+                let warnings = self.validation()?.judge(body.mistakes)?;
+                Ok((Patch::Strategic(body.value), warnings))
+            }
+            JSON_PATCH => Ok((Patch::Json(parse(body)?.value), Vec::new())),
+            APPLY_PATCH => {
+                if self.query.get("fieldManager").is_none() {
+                    return Err(bad_options(
+                        "fieldManager",
+                        "Required value: is required for apply patch",
+                    ));
+                }
+                let body = decode::yaml(body).map_err(|error| {
+                    ApiError::bad_request(format!("error decoding YAML: {error}"))
+                })?;
+                let warnings = self.validation()?.judge(body.mistakes)?;
+                let force = self.query.flag("force")?.unwrap_or(false);
+                let config = body.value;
+                Ok((Patch::Apply { config, force }, warnings))
+            }
+            _ if mergeable => Err(ApiError::unsupported_media_type(&format!(
+                "{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}, {APPLY_PATCH}"
+            ))),
+            _ => Err(ApiError::unsupported_media_type(&format!(
+                "{JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}"
+            ))),
+        }
     }
 
     /// Deletes an object.
@@ -325,7 +410,7 @@ impl Call<'_> {
         let options = if body.is_empty() {
             json!({})
         } else {
-            self.json_body(body)?
+            self.json_body(body)?.value
         };
         if !options.is_object() {
             return Err(ApiError::bad_request(
@@ -353,6 +438,23 @@ impl Call<'_> {
     }
 }
 
+/// The name that a `User-Agent` begins with, up to its version.
+fn agent(header: &str) -> String {
+    let name = header.split('/').next().unwrap_or_default();
+    let mut kept = String::new();
+    for c in name.chars().filter(|c| !c.is_control()) {
+        if kept.len() + c.len_utf8() > MAX_MANAGER {
+            break;
+        }
+        kept.push(c);
+    }
+    if kept.is_empty() {
+        "unknown".to_owned()
+    } else {
+        kept
+    }
+}
+
 /// Adds warnings as `kubectl` shows them.
 fn warned(mut response: Response<ResponseBody>, warnings: &[String]) -> Response<ResponseBody> {
     for warning in warnings {
@@ -364,12 +466,24 @@ fn warned(mut response: Response<ResponseBody>, warnings: &[String]) -> Response
     response
 }
 
+/// Whether strategic merge patches are made for a kind: those of Kubernetes itself, which have no
+/// definition and whose groups have no domain or one of its own.
+fn strategic(kind: &ResourceKind) -> bool {
+    kind.definition.is_none() && (!kind.group.contains('.') || kind.group.ends_with(".k8s.io"))
+}
+
 fn bad_options(field: &str, message: &str) -> ApiError {
     let error = crate::resource::FieldError {
         field: field.to_owned(),
         message: message.to_owned(),
         reason: if message.starts_with("Unsupported") {
             "FieldValueNotSupported"
+        } else if message.starts_with("Required") {
+            "FieldValueRequired"
+        } else if message.starts_with("Invalid") {
+            "FieldValueInvalid"
+        } else if message.starts_with("Too long") {
+            "FieldValueTooLong"
         } else {
             "FieldValueForbidden"
         },
@@ -377,8 +491,8 @@ fn bad_options(field: &str, message: &str) -> ApiError {
     ApiError::invalid_of("Options.meta.k8s.io", "", &[error])
 }
 
-fn parse(body: &[u8]) -> Result<Value, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
+fn parse(body: &[u8]) -> Result<Decoded, ApiError> {
+    decode::json(body).map_err(|error| {
         ApiError::bad_request(format!(
             "the body of the request is not valid JSON: {error}"
         ))

@@ -161,6 +161,14 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "Conflict", message).with(about(kind, name))
     }
 
+    /// Others own what an apply would change.
+    pub(crate) fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with(Details {
+            causes,
+            ..Details::default()
+        })
+    }
+
     /// The object may not be changed in this way.
     pub(crate) fn forbidden(kind: &ResourceKind, name: &str, why: &str) -> Self {
         let message = format!("{} \"{name}\" is forbidden: {why}", qualified(kind));

@@ -11,7 +11,8 @@ pub(crate) const FIRST_NAMESPACES: [&str; 3] = ["default", "knative-eventing", "
 /// Namespaces that may not be deleted.
 pub(crate) const KEPT_NAMESPACES: [&str; 2] = ["default", "kube-system"];
 
-const MAX_ANNOTATIONS: usize = 256 * 1024;
+/// Bytes of all annotations of an object.
+pub(crate) const MAX_ANNOTATIONS: usize = 256 * 1024;
 /// Fields that only the server writes.
 const SERVER_FIELDS: [&str; 5] = [
     "uid",
@@ -72,6 +73,11 @@ pub(crate) fn shape(kind: &ResourceKind, body: &Value) -> Result<(), ApiError> {
         && !items("ownerReferences").is_some_and(|all| all.iter().all(Value::is_object))
     {
         return fail(".ownerReferences", "a list of objects");
+    }
+    if !absent("managedFields")
+        && !items("managedFields").is_some_and(|all| all.iter().all(Value::is_object))
+    {
+        return fail(".managedFields", "a list of objects");
     }
     Ok(())
 }
@@ -221,15 +227,6 @@ pub(crate) fn no_new_finalizers(
     );
     let error = wrong("metadata.finalizers", "FieldValueForbidden", message);
     Err(ApiError::invalid(kind, name, &[error]))
-}
-
-/// The refusal of a change to a field that may not change.
-pub(crate) fn immutable(kind: &ResourceKind, name: &str, field: &str) -> ApiError {
-    ApiError::invalid(
-        kind,
-        name,
-        &[wrong(field, "FieldValueInvalid", "field is immutable")],
-    )
 }
 
 /// Everything that is wrong with labels, annotations, finalizers and owners.

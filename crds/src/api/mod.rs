@@ -17,11 +17,13 @@
 
 mod access;
 mod call;
+mod decode;
 mod discovery;
 mod error;
 mod format;
 mod http;
 mod list;
+mod managed;
 mod metadata;
 mod names;
 mod object;
@@ -33,6 +35,7 @@ mod selector;
 mod serve;
 mod store;
 mod table;
+mod types;
 mod version;
 mod watch;
 mod write;
@@ -68,6 +71,8 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Watches that may be open at a time: from within the process, and as many from sockets, so that
 /// strangers cannot take the places of the controllers.
 const MAX_WATCHES: usize = 1_000;
+/// The name under which the server itself writes.
+const SERVER: &str = "heddle";
 /// The past that is kept for each kind.
 const HISTORY: HistoryLimits = HistoryLimits {
     events: 4_096,
@@ -251,7 +256,7 @@ fn first_namespaces(transaction: &mut Transaction<'_>) -> Result<(), ApiError> {
             let body = json!({
                 "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name},
             });
-            write::create(transaction, namespaces, "", body)?;
+            write::create(transaction, namespaces, "", SERVER, body)?;
         }
     }
     Ok(())

@@ -136,17 +136,24 @@ impl FieldValidation {
         }
     }
 
-    /// Checks an object; gives the warnings.
-    pub(crate) fn check(self, kind: &ResourceKind, body: &Value) -> Result<Vec<String>, ApiError> {
+    /// Checks an object, in whose text there were `mistakes`; gives the warnings.
+    pub(crate) fn check(
+        self,
+        kind: &ResourceKind,
+        body: &Value,
+        mistakes: Vec<String>,
+    ) -> Result<Vec<String>, ApiError> {
+        let mut unknown = Vec::new();
+        collect(&kind.schema, body, &mut String::new(), true, &mut unknown);
+        let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+        self.judge(mistakes.into_iter().chain(unknown).collect())
+    }
+
+    /// Refuses, warns or ignores what is named.
+    pub(crate) fn judge(self, named: Vec<String>) -> Result<Vec<String>, ApiError> {
         if self == Self::Ignore {
             return Ok(Vec::new());
         }
-        let mut unknown = Vec::new();
-        collect(&kind.schema, body, &mut String::new(), true, &mut unknown);
-        let named: Vec<String> = unknown
-            .iter()
-            .map(|path| format!("unknown field {path:?}"))
-            .collect();
         if self == Self::Strict && !named.is_empty() {
             let message = format!("strict decoding error: {}", named.join(", "));
             return Err(ApiError::bad_request(message));

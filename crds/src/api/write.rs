@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
+use super::managed::{self, Managed, Operation, Scope, Views, Writer};
 use super::metadata;
 use super::object::{Key, Object};
 use super::registry::{KindId, api_version};
@@ -19,7 +20,8 @@ use crate::resource::{FieldError, ResourceKind};
 /// Bytes of one object's JSON.
 pub(crate) const MAX_OBJECT: usize = 3 * 1024 * 1024;
 
-const CONFLICT: &str = "the object has been modified; please apply your changes to the latest \
+/// Why a write that continues from an old version is refused.
+pub(crate) const CONFLICT: &str = "the object has been modified; please apply your changes to the latest \
     version and try again";
 
 /// What a deletion demands of the object.
@@ -31,13 +33,13 @@ pub(crate) struct Preconditions {
     pub(crate) version: Option<String>,
 }
 
-/// What a patch is made of.
+/// Who writes, and what that makes of who owns what.
 #[derive(Clone, Debug)]
-pub(crate) enum Patch {
-    /// A JSON merge patch.
-    Merge(Value),
-    /// A JSON patch.
-    Json(Value),
+pub(crate) enum By<'a> {
+    /// A writer of this name, who owns what it changes.
+    Update(&'a str),
+    /// An applier; it is known who owns what then.
+    Apply(Managed),
 }
 
 /// What became of an object that was to be deleted.
@@ -54,6 +56,17 @@ pub(crate) fn create(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
     namespace: &str,
+    by: &str,
+    body: Value,
+) -> Result<Arc<Object>, ApiError> {
+    create_by(transaction, kind_id, namespace, By::Update(by), body)
+}
+
+pub(crate) fn create_by(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    namespace: &str,
+    by: By<'_>,
     mut body: Value,
 ) -> Result<Arc<Object>, ApiError> {
     let kind = transaction.kind(kind_id)?;
@@ -86,6 +99,7 @@ pub(crate) fn create(
             },
         ),
     ];
+    let managed = Managed::of_update(&body["metadata"]["managedFields"], &Value::Null);
     metadata::stamp(&mut body, &born);
     if kind.status_subresource {
         remove_field(&mut body, "status");
@@ -100,6 +114,7 @@ pub(crate) fn create(
     if transaction.get(kind_id, &key).is_some() {
         return Err(ApiError::already_exists(&kind, &name));
     }
+    own(transaction, &kind, None, &mut body, false, (by, managed))?;
     transaction.put(kind_id, body)
 }
 
@@ -109,19 +124,12 @@ pub(crate) fn update(
     kind_id: KindId,
     key: &Key,
     status: bool,
+    by: &str,
     mut body: Value,
 ) -> Result<Arc<Object>, ApiError> {
     let kind = transaction.kind(kind_id)?;
     envelope(&kind, &mut body)?;
-    metadata::shape(&kind, &body)?;
-    metadata::namespace(&mut body, &key.namespace)?;
-    let name = body["metadata"]["name"].as_str().unwrap_or_default();
-    if name != key.name {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            key.name
-        )));
-    }
+    identity(&kind, key, &mut body)?;
     let old = transaction
         .get(kind_id, key)
         .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
@@ -140,39 +148,7 @@ pub(crate) fn update(
             }],
         ));
     }
-    replace(transaction, kind_id, &old, status, body)
-}
-
-/// Patches an object; with `status`, only its status.
-pub(crate) fn patch(
-    transaction: &mut Transaction<'_>,
-    kind_id: KindId,
-    key: &Key,
-    status: bool,
-    patch: Patch,
-) -> Result<Arc<Object>, ApiError> {
-    let kind = transaction.kind(kind_id)?;
-    let old = transaction
-        .get(kind_id, key)
-        .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
-    let mut body = version::value(&kind, &old)?;
-    match patch {
-        Patch::Merge(patch) => patch::merge(&mut body, patch),
-        Patch::Json(patch) => patch::apply(&mut body, &patch).map_err(|error| match error {
-            patch::PatchError::Malformed(why) => {
-                ApiError::bad_request(format!("error decoding patch: {why}"))
-            }
-            patch::PatchError::Inapplicable(why) => ApiError::patch_failed(&why),
-            patch::PatchError::TooMuch(why) => ApiError::too_much(why),
-        })?,
-    }
-    envelope(&kind, &mut body)?;
-    metadata::shape(&kind, &body)?;
-    metadata::namespace(&mut body, &key.namespace)?;
-    if body["metadata"]["name"] != key.name.as_str() {
-        return Err(metadata::immutable(&kind, &key.name, "metadata.name"));
-    }
-    replace(transaction, kind_id, &old, status, body)
+    replace(transaction, kind_id, &old, status, By::Update(by), body)
 }
 
 /// Deletes an object, or marks it as being deleted where it has finalizers.
@@ -229,12 +205,27 @@ pub(crate) fn delete(
     Ok(Deleted::Waiting(transaction.put(kind_id, value)?))
 }
 
+/// Checks that an object is the one that the request names.
+pub(crate) fn identity(kind: &ResourceKind, key: &Key, body: &mut Value) -> Result<(), ApiError> {
+    metadata::shape(kind, body)?;
+    metadata::namespace(body, &key.namespace)?;
+    let name = body["metadata"]["name"].as_str().unwrap_or_default();
+    if name == key.name {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "the name of the object ({name}) does not match the name on the URL ({})",
+        key.name
+    )))
+}
+
 /// Stores `body` in place of `old`.
-fn replace(
+pub(crate) fn replace(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
     old: &Arc<Object>,
     status: bool,
+    by: By<'_>,
     mut body: Value,
 ) -> Result<Arc<Object>, ApiError> {
     let kind = transaction.kind(kind_id)?;
@@ -251,6 +242,12 @@ fn replace(
     }
     let before = version::value(&kind, old)?;
     let kept = metadata::kept(&before);
+    let owners = &before["metadata"]["managedFields"];
+    let managed = if status {
+        Managed::of_update(owners, owners)
+    } else {
+        Managed::of_update(&body["metadata"]["managedFields"], owners)
+    };
     if status {
         let mut next = before.clone();
         match body.get("status") {
@@ -276,6 +273,14 @@ fn replace(
         body["metadata"]["generation"] = json!(generation + 1);
     }
     body["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+    own(
+        transaction,
+        &kind,
+        Some(&before),
+        &mut body,
+        status,
+        (by, managed),
+    )?;
     let released = old.terminating() && metadata::finalizers(&body).is_empty();
     if released && kind_id != transaction.registry().namespaces() {
         return transaction.remove_as(kind_id, old, body);
@@ -285,6 +290,66 @@ fn replace(
         return Ok(Arc::clone(old));
     }
     transaction.put(kind_id, body)
+}
+
+/// Who writes, and through which part of the object.
+pub(crate) fn writer(
+    kind: &ResourceKind,
+    name: &str,
+    operation: Operation,
+    status: bool,
+) -> Writer {
+    Writer {
+        name: name.to_owned(),
+        operation,
+        api_version: api_version(kind),
+        subresource: if status { "status" } else { "" }.to_owned(),
+    }
+}
+
+/// What a request can write.
+pub(crate) fn scope(kind: &ResourceKind, status: bool) -> Scope {
+    match (status, kind.status_subresource) {
+        (true, _) => Scope::Status,
+        (false, true) => Scope::WithoutStatus,
+        (false, false) => Scope::Whole,
+    }
+}
+
+/// Writes down who owns what. That may not fit in; then it is forgotten, or for an apply, which
+/// cannot do without, refused.
+fn own(
+    transaction: &Transaction<'_>,
+    kind: &ResourceKind,
+    before: Option<&Value>,
+    body: &mut Value,
+    status: bool,
+    (by, managed): (By<'_>, Managed),
+) -> Result<(), ApiError> {
+    let applied = matches!(by, By::Apply(_));
+    let managed = match by {
+        By::Apply(managed) => managed,
+        By::Update(name) => managed::update(
+            managed,
+            Views::new(kind, transaction.registry().kinds()),
+            before,
+            body,
+            &writer(kind, name, Operation::Update, status),
+            scope(kind, status),
+            &transaction.time(),
+        ),
+    };
+    let owners = managed.encode();
+    remove_field(&mut body["metadata"], "managedFields");
+    if owners.is_null() {
+        return Ok(());
+    }
+    if patch::size(body) + patch::size(&owners) <= MAX_OBJECT {
+        body["metadata"]["managedFields"] = owners;
+    } else if applied {
+        return Err(ApiError::too_large(MAX_OBJECT));
+    }
+    Ok(())
 }
 
 /// Whether anything but metadata and status differs.
@@ -315,7 +380,7 @@ fn remove_field(value: &mut Value, field: &str) {
 }
 
 /// Checks `apiVersion` and `kind`. Objects of the core group may leave them out.
-fn envelope(kind: &ResourceKind, body: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn envelope(kind: &ResourceKind, body: &mut Value) -> Result<(), ApiError> {
     let expected = api_version(kind);
     let Some(map) = body.as_object_mut() else {
         return Err(ApiError::bad_request(format!(
@@ -401,13 +466,18 @@ fn admit(
     }
 }
 
+/// The refusal of an object that nests too deep.
+pub(crate) fn too_deep() -> ApiError {
+    ApiError::bad_request(format!(
+        "the object nests deeper than {} levels",
+        patch::MAX_DEPTH
+    ))
+}
+
 /// The checks that hold for every object that is stored.
 fn check(kind: &ResourceKind, name: &str, body: &Value) -> Result<(), ApiError> {
     if patch::deeper_than(body, patch::MAX_DEPTH) {
-        return Err(ApiError::bad_request(format!(
-            "the object nests deeper than {} levels",
-            patch::MAX_DEPTH
-        )));
+        return Err(too_deep());
     }
     metadata::shape(kind, body)?;
     let mut errors = metadata::validate(body);

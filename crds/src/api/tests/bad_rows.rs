@@ -183,10 +183,9 @@ pub(super) fn updates() -> Vec<Row> {
 #[rustfmt::skip]
 pub(super) fn patches() -> Vec<Row> {
     vec![
-        row("apply patch", Method::PATCH, ONE, "application/apply-patch+yaml", "{}".into(), 415, "UnsupportedMediaType", "application/json-patch+json, application/merge-patch+json"),
-        row("strategic patch", Method::PATCH, ONE, "application/strategic-merge-patch+json", "{}".into(), 415, "UnsupportedMediaType", "application/merge-patch+json"),
+        row("strategic patch", Method::PATCH, ONE, "application/strategic-merge-patch+json", "{}".into(), 415, "UnsupportedMediaType", "include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"),
         row("patch to no object", Method::PATCH, ONE, MERGE, "[]".into(), 400, "BadRequest", "send an object"),
-        row("patch of the name", Method::PATCH, ONE, MERGE, json!({"metadata": {"name": "b"}}).to_string(), 422, "Invalid", "metadata.name: Invalid value: field is immutable"),
+        row("patch of the name", Method::PATCH, ONE, MERGE, json!({"metadata": {"name": "b"}}).to_string(), 400, "BadRequest", "the name of the object (b) does not match the name on the URL (a)"),
         row("patch of the kind", Method::PATCH, ONE, MERGE, json!({"kind": "X"}).to_string(), 400, "BadRequest", "the kind in the data (X) does not match"),
         row("patch with an old version", Method::PATCH, ONE, MERGE, json!({"metadata": {"resourceVersion": "1"}}).to_string(), 409, "Conflict", "Operation cannot be fulfilled on widgets.test.heddle.dev \"a\": the object has been"),
         row("patch for another identity", Method::PATCH, ONE, MERGE, json!({"metadata": {"uid": "x"}}).to_string(), 409, "Conflict", "Precondition failed"),

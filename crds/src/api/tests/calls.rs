@@ -143,7 +143,8 @@ async fn clients_do_not_write_the_servers_fields() {
     let metadata = &made["metadata"];
     assert_ne!(metadata["uid"], "mine");
     assert_eq!(metadata["generation"], 1);
-    assert!(metadata.get("deletionTimestamp").is_none() && metadata.get("managedFields").is_none());
+    assert!(metadata.get("deletionTimestamp").is_none());
+    assert_eq!(metadata["managedFields"][0]["manager"], "unknown");
     assert!(made.get("status").is_none(), "status is a subresource");
 }
 

@@ -306,6 +306,6 @@ pub(crate) fn deeper_than(value: &Value, limit: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "tests/patch.rs"]
+#[path = "../tests/patch.rs"]
 #[allow(clippy::unwrap_used)]
 mod tests;

@@ -1,0 +1,217 @@
+//! Patches: JSON patch, JSON merge patch, strategic merge patch, and server-side apply.
+//!
+//! The first three change a copy of the stored object, which then goes the way of every update.
+//! An apply can also make the object.
+
+mod json;
+mod strategic;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use self::json::{MAX_DEPTH, PatchError, deeper_than, merge, size};
+
+use super::error::{ApiError, Cause};
+use super::managed::{self, Conflict, Managed, Operation, Refused, Request, Views};
+use super::object::{Key, Object};
+use super::registry::{KindId, api_version};
+use super::store::Transaction;
+use super::types::Type;
+use super::version;
+use super::write::{self, By, CONFLICT};
+use crate::resource::ResourceKind;
+
+/// A patch.
+#[derive(Clone, Debug)]
+pub(crate) enum Patch {
+    /// A JSON merge patch.
+    Merge(Value),
+    /// A JSON patch.
+    Json(Value),
+    /// A strategic merge patch, for kinds whose schema says how lists are merged.
+    Strategic(Value),
+    /// All that the applier wants.
+    Apply {
+        /// The object as the applier wants it.
+        config: Value,
+        /// Whether to take over what others own with other values.
+        force: bool,
+    },
+}
+
+/// What a patch led to.
+#[derive(Clone, Debug)]
+pub(crate) struct Patched {
+    /// The object.
+    pub(crate) object: Arc<Object>,
+    /// Whether the patch made it.
+    pub(crate) created: bool,
+}
+
+/// Patches an object; with `status`, only its status. `by` is the name of the client.
+pub(crate) fn patch(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    key: &Key,
+    status: bool,
+    by: &str,
+    patch: Patch,
+) -> Result<Patched, ApiError> {
+    let kind = transaction.kind(kind_id)?;
+    let old = transaction.get(kind_id, key);
+    if let Patch::Apply { config, force } = patch {
+        return apply(
+            transaction,
+            kind_id,
+            key,
+            old.as_ref(),
+            status,
+            by,
+            (config, force),
+        );
+    }
+    let old = old.ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
+    let mut body = version::value(&kind, &old)?;
+    let outcome = match patch {
+        Patch::Merge(patch) => {
+            merge(&mut body, patch);
+            Ok(())
+        }
+        Patch::Json(patch) => json::apply(&mut body, &patch),
+        Patch::Strategic(patch) => strategic::merge(Type::Object(&kind.schema), &mut body, patch),
+        Patch::Apply { .. } => Ok(()),
+    };
+    outcome.map_err(|error| match error {
+        PatchError::Malformed(why) => ApiError::bad_request(format!("error decoding patch: {why}")),
+        PatchError::Inapplicable(why) => ApiError::patch_failed(&why),
+        PatchError::TooMuch(why) => ApiError::too_much(why),
+    })?;
+    write::envelope(&kind, &mut body)?;
+    write::identity(&kind, key, &mut body)?;
+    let object = write::replace(transaction, kind_id, &old, status, By::Update(by), body)?;
+    Ok(Patched {
+        object,
+        created: false,
+    })
+}
+
+fn apply(
+    transaction: &mut Transaction<'_>,
+    kind_id: KindId,
+    key: &Key,
+    old: Option<&Arc<Object>>,
+    status: bool,
+    by: &str,
+    (mut config, force): (Value, bool),
+) -> Result<Patched, ApiError> {
+    let kind = transaction.kind(kind_id)?;
+    write::envelope(&kind, &mut config)?;
+    if deeper_than(&config, MAX_DEPTH) {
+        return Err(write::too_deep());
+    }
+    if !config["metadata"]["managedFields"].is_null() {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let before = old.map(|old| version::value(&kind, old)).transpose()?;
+    let writer = write::writer(&kind, by, Operation::Apply, status);
+    let now = transaction.time();
+    let request = Request {
+        views: Views::new(&kind, transaction.registry().kinds()),
+        by: &writer,
+        scope: write::scope(&kind, status),
+        force,
+        now: &now,
+    };
+    let stored = before
+        .as_ref()
+        .map(|before| &before["metadata"]["managedFields"]);
+    let managed = Managed::decode(stored.unwrap_or(&Value::Null)).unwrap_or_default();
+    let (mut object, managed) = managed::apply(&request, before.as_ref(), &config, managed)
+        .map_err(|refused| refusal(&kind, key, refused))?;
+    write::identity(&kind, key, &mut object)?;
+    let by = By::Apply(managed);
+    let object = match old {
+        Some(old) => write::replace(transaction, kind_id, old, status, by, object)?,
+        None if status => return Err(ApiError::not_found(&kind, &key.name)),
+        None => {
+            nothing_to_match(&kind, key, &object)?;
+            write::create_by(transaction, kind_id, &key.namespace, by, object)?
+        }
+    };
+    Ok(Patched {
+        object,
+        created: old.is_none(),
+    })
+}
+
+/// Refuses to make an object that was to be one that is there.
+fn nothing_to_match(kind: &ResourceKind, key: &Key, object: &Value) -> Result<(), ApiError> {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    let (uid, version) = (text("uid"), text("resourceVersion"));
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was \
+             found"
+        );
+        return Err(ApiError::conflict(kind, &key.name, &why));
+    }
+    if !version.is_empty() && version != "0" {
+        return Err(ApiError::conflict(kind, &key.name, CONFLICT));
+    }
+    Ok(())
+}
+
+fn refusal(kind: &ResourceKind, key: &Key, refused: Refused) -> ApiError {
+    match refused {
+        Refused::Mistakes(mistakes) => {
+            let lines: Vec<String> = mistakes
+                .iter()
+                .map(|(path, why)| format!("{path}: {why}"))
+                .collect();
+            let text = match lines.as_slice() {
+                [one] => one.clone(),
+                many => format!("errors:\n  {}", many.join("\n  ")),
+            };
+            ApiError::bad_request(format!(
+                "failed to create typed patch object ({}/{}; {}, Kind={}): {text}",
+                key.namespace,
+                key.name,
+                api_version(kind),
+                kind.kind
+            ))
+        }
+        Refused::Conflicts(conflicts) => conflicted(&conflicts),
+    }
+}
+
+fn conflicted(conflicts: &[Conflict]) -> ApiError {
+    let causes = conflicts
+        .iter()
+        .map(|conflict| Cause {
+            reason: "FieldManagerConflict".to_owned(),
+            message: format!("conflict with {}", conflict.owner),
+            field: managed::text(&conflict.path),
+        })
+        .collect();
+    let text = match conflicts {
+        [one] => format!(
+            "1 conflict: conflict with {}: {}",
+            one.owner,
+            managed::text(&one.path)
+        ),
+        many => {
+            let mut lines = Vec::new();
+            let mut owner = None;
+            for conflict in many {
+                if owner != Some(&conflict.owner) {
+                    lines.push(format!("conflicts with {}:", conflict.owner));
+                    owner = Some(&conflict.owner);
+                }
+                lines.push(format!("- {}", managed::text(&conflict.path)));
+            }
+            format!("{} conflicts: {}", many.len(), lines.join("\n"))
+        }
+    };
+    ApiError::apply_conflict(format!("Apply failed with {text}"), causes)
+}
