@@ -28,6 +28,7 @@ mod metadata;
 mod names;
 mod object;
 mod openapi;
+mod owners;
 mod patch;
 mod registry;
 mod route;

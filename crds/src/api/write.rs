@@ -9,9 +9,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::managed::{self, Managed, Operation, Scope, Views, Writer};
+use super::managed::Managed;
 use super::metadata;
 use super::object::{Key, Object};
+use super::owners::{self, By};
 use super::registry::{KindId, api_version};
 use super::store::Transaction;
 use super::{patch, version};
@@ -31,15 +32,6 @@ pub(crate) struct Preconditions {
     pub(crate) uid: Option<String>,
     /// The version that it must have.
     pub(crate) version: Option<String>,
-}
-
-/// Who writes, and what that makes of who owns what.
-#[derive(Clone, Debug)]
-pub(crate) enum By<'a> {
-    /// A writer of this name, who owns what it changes.
-    Update(&'a str),
-    /// An applier; it is known who owns what then.
-    Apply(Managed),
 }
 
 /// What became of an object that was to be deleted.
@@ -114,7 +106,7 @@ pub(crate) fn create_by(
     if transaction.get(kind_id, &key).is_some() {
         return Err(ApiError::already_exists(&kind, &name));
     }
-    own(transaction, &kind, None, &mut body, false, (by, managed))?;
+    owners::own(transaction, &kind, None, &mut body, false, (by, managed))?;
     transaction.put(kind_id, body)
 }
 
@@ -249,19 +241,13 @@ pub(crate) fn replace(
         Managed::of_update(&body["metadata"]["managedFields"], owners)
     };
     if status {
-        let mut next = before.clone();
-        match body.get("status") {
-            Some(status) => next["status"] = status.clone(),
-            None => remove_field(&mut next, "status"),
-        }
-        body = next;
+        let status = body.get("status").cloned();
+        body = before.clone();
+        put_field(&mut body, "status", status);
     } else {
         metadata::stamp(&mut body, &kept);
         if kind.status_subresource {
-            match before.get("status") {
-                Some(status) => body["status"] = status.clone(),
-                None => remove_field(&mut body, "status"),
-            }
+            put_field(&mut body, "status", before.get("status").cloned());
         }
         metadata::no_new_finalizers(&kind, name, &before, &body)?;
         admit(transaction, &kind, &mut body, Some(&before))?;
@@ -273,7 +259,7 @@ pub(crate) fn replace(
         body["metadata"]["generation"] = json!(generation + 1);
     }
     body["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
-    own(
+    owners::own(
         transaction,
         &kind,
         Some(&before),
@@ -290,66 +276,6 @@ pub(crate) fn replace(
         return Ok(Arc::clone(old));
     }
     transaction.put(kind_id, body)
-}
-
-/// Who writes, and through which part of the object.
-pub(crate) fn writer(
-    kind: &ResourceKind,
-    name: &str,
-    operation: Operation,
-    status: bool,
-) -> Writer {
-    Writer {
-        name: name.to_owned(),
-        operation,
-        api_version: api_version(kind),
-        subresource: if status { "status" } else { "" }.to_owned(),
-    }
-}
-
-/// What a request can write.
-pub(crate) fn scope(kind: &ResourceKind, status: bool) -> Scope {
-    match (status, kind.status_subresource) {
-        (true, _) => Scope::Status,
-        (false, true) => Scope::WithoutStatus,
-        (false, false) => Scope::Whole,
-    }
-}
-
-/// Writes down who owns what. That may not fit in; then it is forgotten, or for an apply, which
-/// cannot do without, refused.
-fn own(
-    transaction: &Transaction<'_>,
-    kind: &ResourceKind,
-    before: Option<&Value>,
-    body: &mut Value,
-    status: bool,
-    (by, managed): (By<'_>, Managed),
-) -> Result<(), ApiError> {
-    let applied = matches!(by, By::Apply(_));
-    let managed = match by {
-        By::Apply(managed) => managed,
-        By::Update(name) => managed::update(
-            managed,
-            Views::new(kind, transaction.registry().kinds()),
-            before,
-            body,
-            &writer(kind, name, Operation::Update, status),
-            scope(kind, status),
-            &transaction.time(),
-        ),
-    };
-    let owners = managed.encode();
-    remove_field(&mut body["metadata"], "managedFields");
-    if owners.is_null() {
-        return Ok(());
-    }
-    if patch::size(body) + patch::size(&owners) <= MAX_OBJECT {
-        body["metadata"]["managedFields"] = owners;
-    } else if applied {
-        return Err(ApiError::too_large(MAX_OBJECT));
-    }
-    Ok(())
 }
 
 /// Whether anything but metadata and status differs.
@@ -373,7 +299,15 @@ fn uid_conflict(kind: &ResourceKind, old: &Object, uid: &str) -> ApiError {
     ApiError::conflict(kind, old.name(), &why)
 }
 
-fn remove_field(value: &mut Value, field: &str) {
+fn put_field(value: &mut Value, field: &str, content: Option<Value>) {
+    match content {
+        Some(content) => value[field] = content,
+        None => remove_field(value, field),
+    }
+}
+
+/// Takes a field out of an object, where it is one and has it.
+pub(crate) fn remove_field(value: &mut Value, field: &str) {
     if let Some(map) = value.as_object_mut() {
         map.remove(field);
     }

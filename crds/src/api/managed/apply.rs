@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use super::collect::{fields_of, mistakes};
 use super::entries::{Entry, Managed, Operation, Writer};
+use super::legacy;
+use super::merge::merge;
 use super::path::Element;
+use super::remove::remove;
 use super::set::Set;
 use super::update::{Scope, Views, unowned, update};
-use super::{legacy, merge, remove};
 use crate::api::types::Type;
 
 /// The name that owns what an object had before anything was applied to it.
@@ -106,7 +108,7 @@ fn attempt(
     let mut fields = fields_of(ty, config);
     fields.retain_top(|field| request.scope.has(field));
     managed.drop_writer(request.by);
-    let merged = merge::merge(ty, live, config);
+    let merged = merge(ty, live, config);
     let object = match &last {
         Some(last) => prune(request, &merged, last, &fields, &managed).unwrap_or(merged),
         None => merged,
@@ -158,7 +160,7 @@ fn prune(
     let ty = views.ty(then)?;
     let merged = views.at(then, merged)?;
     let wanted = last.fields.with_parents(ty);
-    let mut left = without(ty, &merged, &wanted);
+    let mut left = remove(ty, &merged, &wanted);
     // What went with a field above it and is owned, in whatever version, is to stay.
     for (version, owned) in owned(&request.by.api_version, fields, others, then) {
         let (Some(ty), Some(all), Some(kept)) = (
@@ -171,17 +173,13 @@ fn prune(
         let mut gone = fields_of(ty, &all).with_parents(ty);
         gone.subtract(&fields_of(ty, &kept).with_parents(ty));
         gone.subtract(&owned.with_parents(ty));
-        left = views.at(then, &without(ty, &all, &gone))?;
+        left = views.at(then, &remove(ty, &all, &gone))?;
     }
     // Only what the writer itself had applied may go, not what no one owns.
     let mut gone = fields_of(ty, &merged).with_parents(ty);
     gone.subtract(&fields_of(ty, &left).with_parents(ty));
     let gone = gone.intersection(&wanted);
-    views.at(&views.version(), &without(ty, &merged, &gone))
-}
-
-fn without(ty: Type<'_>, object: &Value, fields: &Set) -> Value {
-    remove::remove(ty, object, fields).unwrap_or_else(|| json!({}))
+    views.at(&views.version(), &remove(ty, &merged, &gone))
 }
 
 /// What is owned in each version, by the applier now and by all others; the version in which the

@@ -6,10 +6,11 @@ use super::path::Element;
 use super::set::Set;
 use crate::api::types::Type;
 
-/// Takes fields out, with all that is in them. `None` where a map or list has nothing left.
-pub(crate) fn remove(ty: Type<'_>, value: &Value, fields: &Set) -> Option<Value> {
+/// Takes fields out, with all that is in them. A map or list of which nothing is left stays, empty:
+/// it is taken out where it is itself in the set.
+pub(crate) fn remove(ty: Type<'_>, value: &Value, fields: &Set) -> Value {
     match value {
-        Value::Object(map) if !ty.is_atomic_map() && !map.is_empty() => {
+        Value::Object(map) if !ty.is_atomic_map() => {
             let mut left = Map::new();
             for (name, value) in map {
                 let element = Element::field(name);
@@ -18,20 +19,17 @@ pub(crate) fn remove(ty: Type<'_>, value: &Value, fields: &Set) -> Option<Value>
                     left.insert(name.clone(), value);
                 }
             }
-            (!left.is_empty()).then_some(Value::Object(left))
+            Value::Object(left)
         }
-        Value::Array(items) if !items.is_empty() => match ty.elements(items) {
-            Ok(Some(elements)) => {
-                let left: Vec<Value> = elements
-                    .iter()
-                    .zip(items)
-                    .filter_map(|(element, item)| without(ty.item(), element, item, fields))
-                    .collect();
-                (!left.is_empty()).then_some(Value::Array(left))
-            }
-            Ok(None) | Err(_) => Some(value.clone()),
+        Value::Array(items) => match ty.elements(items) {
+            Ok(Some(elements)) => elements
+                .iter()
+                .zip(items)
+                .filter_map(|(element, item)| without(ty.item(), element, item, fields))
+                .collect(),
+            Ok(None) | Err(_) => value.clone(),
         },
-        _ => Some(value.clone()),
+        _ => value.clone(),
     }
 }
 
@@ -39,8 +37,8 @@ fn without(ty: Type<'_>, element: &Element, value: &Value, fields: &Set) -> Opti
     if fields.has(element) {
         return None;
     }
-    match fields.below(element) {
+    Some(match fields.below(element) {
         Some(below) => remove(ty, value, below),
-        None => Some(value.clone()),
-    }
+        None => value.clone(),
+    })
 }

@@ -15,11 +15,12 @@ pub(crate) use self::json::{MAX_DEPTH, PatchError, deeper_than, merge, size};
 use super::error::{ApiError, Cause};
 use super::managed::{self, Conflict, Managed, Operation, Refused, Request, Views};
 use super::object::{Key, Object};
+use super::owners::By;
 use super::registry::{KindId, api_version};
 use super::store::Transaction;
 use super::types::Type;
-use super::version;
-use super::write::{self, By, CONFLICT};
+use super::write::{self, CONFLICT};
+use super::{owners, version};
 use crate::resource::ResourceKind;
 
 /// A patch.
@@ -114,12 +115,12 @@ fn apply(
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     let before = old.map(|old| version::value(&kind, old)).transpose()?;
-    let writer = write::writer(&kind, by, Operation::Apply, status);
+    let writer = owners::writer(&kind, by, Operation::Apply, status);
     let now = transaction.time();
     let request = Request {
         views: Views::new(&kind, transaction.registry().kinds()),
         by: &writer,
-        scope: write::scope(&kind, status),
+        scope: owners::scope(&kind, status),
         force,
         now: &now,
     };

@@ -329,3 +329,8 @@ fn arrange(
     all.extend(known.chain(others).map(|(.., item)| item));
     Ok(all)
 }
+
+#[cfg(test)]
+#[path = "../tests/strategic.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

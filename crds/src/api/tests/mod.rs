@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod applying;
 mod bad;
 mod bad_rows;
 mod calls;
