@@ -27,6 +27,11 @@ impl AttributesFilter {
         }
     }
 
+    /// The (name, value) pairs.
+    pub fn wanted(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.wanted.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// Whether the event has all of the values.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {

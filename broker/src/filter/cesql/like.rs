@@ -8,6 +8,8 @@
 //!
 //! `\%` and `\_` stand for themselves; any other backslash does too.
 
+use std::borrow::Cow;
+
 use super::error::MAX_PATTERN;
 
 const WORD: usize = 64;
@@ -62,6 +64,39 @@ impl Pattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The one text that matches, where the pattern has neither `%` nor `_`.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        match &*self.segments {
+            [Segment::Plain(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text with which every text that matches begins. Empty where there is none.
+    #[must_use]
+    pub fn head(&self) -> Cow<'_, str> {
+        match self.segments.first() {
+            Some(Segment::Plain(text)) => Cow::Borrowed(text),
+            Some(Segment::Wild(wild)) => wild.places.iter().map_while(|place| *place).collect(),
+            None => Cow::Borrowed(""),
+        }
+    }
+
+    /// The text with which every text that matches ends. Empty where there is none.
+    #[must_use]
+    pub fn tail(&self) -> Cow<'_, str> {
+        match self.segments.last() {
+            Some(Segment::Plain(text)) => Cow::Borrowed(text),
+            Some(Segment::Wild(wild)) => {
+                let fixed = wild.places.iter().rev().map_while(|place| *place).count();
+                let places = wild.places.iter().skip(wild.places.len() - fixed);
+                places.map_while(|place| *place).collect()
+            }
+            None => Cow::Borrowed(""),
+        }
     }
 
     /// Whether the text matches. Looks at each byte of the text at most twice, and at each

@@ -9,7 +9,20 @@
 //! - Changing the index changes no snapshot, and waits for none.
 //! - An error that a filter's evaluation meets is handed over with the filter. A filter that the
 //!   index knows not to want the event is not evaluated, and so has no error to report.
+//!
+//! How: [`condition`] and [`analysis`] find, for each filter, predicates on single attributes that
+//! are necessary for it; [`node`] files the filter under the rarest of them; [`facts`] makes the
+//! keys by which predicates and an event's attributes meet; [`table`] is the map that copies share.
+//! What is found is a candidate, and its filter is evaluated: the index alone never decides that an
+//! event is wanted, only that it is not.
 
+mod analysis;
+mod condition;
+mod facts;
+mod node;
+#[cfg(any(test, feature = "test-util"))]
+pub mod oracle;
+mod pruning;
 mod scan;
 mod table;
 
@@ -17,8 +30,11 @@ use std::sync::Arc;
 
 use super::{Filter, Outcome};
 use crate::event::Event;
+use condition::Condition;
+use facts::{Fact, Keys};
+use node::{Node, Posting};
+pub use pruning::Pruning;
 pub use scan::Scan;
-use table::Table;
 
 /// Names a filter of one index, until it is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,13 +51,20 @@ pub struct Stats {
     pub errors: usize,
 }
 
-/// Memory that one match leaves to the next. One for each thread that matches; any index may use it.
+/// Memory that one match leaves to the next. One for each thread that matches; any snapshot may use
+/// it. Four bytes for each slot.
 #[derive(Debug, Default)]
-pub struct Scratch {}
+pub struct Scratch {
+    facts: Vec<Fact<'static>>,
+    /// For each slot, the round in which it was last looked at.
+    visited: Vec<u32>,
+    round: u32,
+}
 
 /// A filter, and whose it is.
 #[derive(Debug)]
 struct Entry<T> {
+    slot: Slot,
     filter: Filter,
     value: T,
 }
@@ -49,7 +72,8 @@ struct Entry<T> {
 /// Filters that change. Belongs to whoever changes them; matching is done on a [`Snapshot`].
 #[derive(Debug)]
 pub struct Index<T> {
-    filters: Arc<Table<Arc<Entry<T>>>>,
+    root: Arc<Node<T>>,
+    keys: Keys,
     slots: Vec<Option<Arc<Entry<T>>>>,
     /// Slots that may be given again.
     free: Vec<Slot>,
@@ -58,13 +82,18 @@ pub struct Index<T> {
 /// The filters that an index had at one moment. Cheap to clone, and to be shared by threads.
 #[derive(Debug)]
 pub struct Snapshot<T> {
-    filters: Arc<Table<Arc<Entry<T>>>>,
+    root: Arc<Node<T>>,
+    keys: Keys,
+    /// All slots are below.
+    slots: usize,
 }
 
 impl<T> Clone for Snapshot<T> {
     fn clone(&self) -> Self {
         Self {
-            filters: Arc::clone(&self.filters),
+            root: Arc::clone(&self.root),
+            keys: self.keys.clone(),
+            slots: self.slots,
         }
     }
 }
@@ -72,7 +101,8 @@ impl<T> Clone for Snapshot<T> {
 impl<T> Default for Index<T> {
     fn default() -> Self {
         Self {
-            filters: Arc::default(),
+            root: Arc::default(),
+            keys: Keys::default(),
             slots: Vec::new(),
             free: Vec::new(),
         }
@@ -90,20 +120,22 @@ impl<T> Index<T> {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<T> {
         Snapshot {
-            filters: Arc::clone(&self.filters),
+            root: Arc::clone(&self.root),
+            keys: self.keys.clone(),
+            slots: self.slots.len(),
         }
     }
 
     /// How many filters there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.filters.len()
+        self.slots.len() - self.free.len()
     }
 
     /// Whether there is no filter.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.filters.is_empty()
+        self.len() == 0
     }
 
     fn entry(&self, slot: Slot) -> Option<&Arc<Entry<T>>> {
@@ -115,9 +147,7 @@ impl<T> Index<T> {
     pub fn filter(&self, slot: Slot) -> Option<&Filter> {
         self.entry(slot).map(|entry| &entry.filter)
     }
-}
 
-impl<T: Clone> Index<T> {
     /// Adds a filter. Snapshots taken from now on find it.
     pub fn insert(&mut self, filter: Filter, value: T) -> Slot {
         let slot = self.free.pop().unwrap_or(Slot(self.slots.len()));
@@ -128,21 +158,15 @@ impl<T: Clone> Index<T> {
         slot
     }
 
-    /// Gives a slot another filter. False where the slot has been removed.
-    pub fn replace(&mut self, slot: Slot, filter: Filter) -> bool {
-        let Some(old) = self.entry(slot) else {
+    /// Gives a slot another filter, and its value again. False where the slot has been removed.
+    pub fn replace(&mut self, slot: Slot, filter: Filter) -> bool
+    where
+        T: Clone,
+    {
+        let Some(old) = self.take(slot) else {
             return false;
         };
-        let entry = Arc::new(Entry {
-            filter,
-            value: old.value.clone(),
-        });
-        if let Some(filter) = Arc::make_mut(&mut self.filters).get_mut(scatter(slot)) {
-            *filter = Arc::clone(&entry);
-        }
-        if let Some(place) = self.slots.get_mut(slot.0) {
-            *place = Some(entry);
-        }
+        self.place(slot, filter, old.value.clone());
         true
     }
 
@@ -157,9 +181,17 @@ impl<T: Clone> Index<T> {
     }
 
     fn place(&mut self, slot: Slot, filter: Filter, value: T) {
-        let entry = Arc::new(Entry { filter, value });
-        let filters = Arc::make_mut(&mut self.filters);
-        filters.entry(scatter(slot), || Arc::clone(&entry));
+        let entry = Arc::new(Entry {
+            slot,
+            filter,
+            value,
+        });
+        let root = Arc::make_mut(&mut self.root);
+        let condition = Condition::of(&entry.filter);
+        for (posting, branch) in Posting::all(&entry, &condition) {
+            root.insert(posting, branch, &self.keys);
+        }
+        drop(condition);
         if let Some(place) = self.slots.get_mut(slot.0) {
             *place = Some(entry);
         }
@@ -167,7 +199,12 @@ impl<T: Clone> Index<T> {
 
     fn take(&mut self, slot: Slot) -> Option<Arc<Entry<T>>> {
         let entry = self.slots.get_mut(slot.0)?.take()?;
-        Arc::make_mut(&mut self.filters).remove(scatter(slot));
+        let root = Arc::make_mut(&mut self.root);
+        let condition = Condition::of(&entry.filter);
+        for (posting, branch) in Posting::all(&entry, &condition) {
+            root.remove(&posting, branch, &self.keys);
+        }
+        drop(condition);
         Some(entry)
     }
 }
@@ -178,11 +215,17 @@ impl<T> Snapshot<T> {
     pub fn matches(
         &self,
         event: &Event,
-        _scratch: &mut Scratch,
+        scratch: &mut Scratch,
         mut found: impl FnMut(&T, Outcome),
     ) -> Stats {
         let mut stats = Stats::default();
-        self.filters.each(|_, entry| {
+        let mut facts = recycle(std::mem::take(&mut scratch.facts));
+        self.keys.facts(event, &mut facts);
+        let mut round = scratch.round(self.slots);
+        self.root.candidates(&facts, &self.keys, &mut |entry| {
+            if !round.is_first(entry.slot) {
+                return;
+            }
             let outcome = entry.filter.outcome(event);
             stats.evaluations += 1;
             stats.matched += usize::from(outcome.matched);
@@ -191,60 +234,46 @@ impl<T> Snapshot<T> {
                 found(&entry.value, outcome);
             }
         });
+        scratch.facts = recycle(facts);
         stats
     }
 }
 
-/// Spreads slots, which are small numbers, over all keys; no two on one.
-fn scatter(slot: Slot) -> u64 {
-    (slot.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+/// One match's view of which slots it has looked at.
+struct Round<'s> {
+    visited: &'s mut [u32],
+    number: u32,
+}
+
+impl Scratch {
+    fn round(&mut self, slots: usize) -> Round<'_> {
+        if self.visited.len() < slots {
+            self.visited.resize(slots, 0);
+        }
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            // Marks of rounds of long ago would look like marks of this one.
+            self.visited.fill(0);
+            self.round = 1;
+        }
+        Round {
+            visited: &mut self.visited,
+            number: self.round,
+        }
+    }
+}
+
+impl Round<'_> {
+    fn is_first(&mut self, slot: Slot) -> bool {
+        let last = self.visited.get_mut(slot.0);
+        last.is_some_and(|last| std::mem::replace(last, self.number) != self.number)
+    }
+}
+
+/// An empty vector in the memory of another one, whose facts were about another event.
+fn recycle<'to>(facts: Vec<Fact<'_>>) -> Vec<Fact<'to>> {
+    facts.into_iter().map_while(|_| None).collect()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
-    use super::{Index, Scratch, Snapshot};
-    use crate::event::{Event, EventBuilder};
-    use crate::filter::{AttributesFilter, Filter};
-
-    fn event(ty: &str) -> Event {
-        EventBuilder::new("1", "/s", ty).build().unwrap()
-    }
-
-    fn of_type(ty: &str) -> Filter {
-        Filter::Attributes(AttributesFilter::new([("type", ty)]))
-    }
-
-    fn found(snapshot: &Snapshot<u32>, event: &Event) -> Vec<u32> {
-        let mut all = Vec::new();
-        snapshot.matches(event, &mut Scratch::default(), |value, outcome| {
-            assert!(outcome.matched);
-            all.push(*value);
-        });
-        all.sort_unstable();
-        all
-    }
-
-    #[test]
-    fn snapshots_keep_what_was_there() {
-        let mut index = Index::default();
-        let empty = index.snapshot();
-        let a = index.insert(of_type("a"), 1);
-        let all = index.insert(Filter::All, 2);
-        let both = index.snapshot();
-        assert!(index.replace(a, of_type("b")));
-        let changed = index.snapshot();
-        assert!(index.remove(all) && !index.remove(all));
-        assert!(!index.replace(all, Filter::All));
-        let removed = index.snapshot();
-        assert_eq!((index.len(), index.filter(all)), (1, None));
-        assert_eq!(index.insert(of_type("a"), 3), all, "slots are given again");
-
-        let seen = |snapshot: &Snapshot<u32>| ["a", "b"].map(|ty| found(snapshot, &event(ty)));
-        assert_eq!(seen(&empty), [Vec::<u32>::new(), Vec::new()]);
-        assert_eq!(seen(&both), [vec![1, 2], vec![2]]);
-        assert_eq!(seen(&changed), [vec![2], vec![1, 2]]);
-        assert_eq!(seen(&removed), [Vec::new(), vec![1]]);
-        assert_eq!(seen(&index.snapshot()), [vec![3], vec![1]]);
-    }
-}
+mod tests;

@@ -1,0 +1,177 @@
+//! The laws, one by one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::event::{Event, EventBuilder};
+use crate::filter::index::{Index, Pruning, Scratch, Snapshot};
+use crate::filter::{AttributesFilter, Filter, Spec};
+
+fn event(ty: &str) -> Event {
+    EventBuilder::new("1", "/s", ty)
+        .attribute("amount", 250)
+        .build()
+        .unwrap()
+}
+
+fn of_type(ty: &str) -> Filter {
+    Filter::Attributes(AttributesFilter::new([("type", ty)]))
+}
+
+fn cesql(text: &str) -> Filter {
+    let spec = Spec {
+        cesql: Some(text.into()),
+        ..Spec::default()
+    };
+    Filter::compile(&[], &[spec]).unwrap()
+}
+
+fn found(snapshot: &Snapshot<u32>, event: &Event) -> Vec<u32> {
+    let mut all = Vec::new();
+    snapshot.matches(event, &mut Scratch::default(), |value, outcome| {
+        assert!(outcome.matched);
+        all.push(*value);
+    });
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn snapshots_keep_what_was_there() {
+    let mut index = Index::default();
+    let empty = index.snapshot();
+    let a = index.insert(of_type("a"), 1);
+    let all = index.insert(Filter::All, 2);
+    let both = index.snapshot();
+    assert!(index.replace(a, of_type("b")));
+    let changed = index.snapshot();
+    assert!(index.remove(all) && !index.remove(all));
+    assert!(!index.replace(all, Filter::All));
+    let removed = index.snapshot();
+    assert_eq!((index.len(), index.filter(all)), (1, None));
+    assert_eq!(index.insert(of_type("a"), 3), all, "slots are given again");
+
+    let seen = |snapshot: &Snapshot<u32>| ["a", "b"].map(|ty| found(snapshot, &event(ty)));
+    assert_eq!(seen(&empty), [Vec::<u32>::new(), Vec::new()]);
+    assert_eq!(seen(&both), [vec![1, 2], vec![2]]);
+    assert_eq!(seen(&changed), [vec![2], vec![1, 2]]);
+    assert_eq!(seen(&removed), [Vec::new(), vec![1]]);
+    assert_eq!(seen(&index.snapshot()), [vec![3], vec![1]]);
+}
+
+/// Every pair of a snapshot and what should be in it stays true while the index goes on changing.
+#[test]
+fn matching_goes_on_while_filters_change() {
+    let ty = |n: u32| format!("t{}", n % 50);
+    let mut index = Index::default();
+    let mut slots = Vec::new();
+    let current = ArcSwap::from_pointee((index.snapshot(), 0_u32));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut rounds = 0_u32;
+                while !stop.load(Ordering::Relaxed) || rounds < 100 {
+                    let pair = current.load();
+                    let (snapshot, count) = &**pair;
+                    let all = found(snapshot, &event(&ty(rounds)));
+                    let wanted: Vec<u32> = (0..*count).filter(|n| ty(*n) == ty(rounds)).collect();
+                    assert_eq!(all, wanted);
+                    rounds += 1;
+                }
+            });
+        }
+        for count in 0..2000 {
+            slots.push(index.insert(of_type(&ty(count)), count));
+            current.store(Arc::new((index.snapshot(), count + 1)));
+        }
+        for count in (1000..2000).rev() {
+            assert!(index.remove(slots[count as usize]));
+            current.store(Arc::new((index.snapshot(), count)));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(index.len(), 1000);
+}
+
+#[test]
+fn errors_are_handed_over_or_pruned() {
+    let mut index = Index::default();
+    index.insert(cesql("INT(type) = 1"), 1);
+    index.insert(cesql("absent = 1"), 2);
+    let mut errors = Vec::new();
+    let stats = index
+        .snapshot()
+        .matches(&event("a"), &mut Scratch::default(), |value, outcome| {
+            assert!(!outcome.matched && outcome.error.is_some());
+            errors.push(*value);
+        });
+    // The second one is known not to want events without that attribute.
+    assert_eq!(errors, [1]);
+    assert_eq!((stats.evaluations, stats.matched, stats.errors), (1, 0, 1));
+}
+
+/// Filters that share one attribute's value are told apart by the next one.
+#[test]
+fn conjunctions_are_found_without_their_neighbours() {
+    let mut index = Index::default();
+    for n in 0..10_000_u32 {
+        let (kind, place) = (n / 100, n % 100);
+        let filter = match n % 4 {
+            0 => cesql(&format!("type = 'k{kind}' AND subject = 'p{place}'")),
+            1 => cesql(&format!("subject = 'p{place}' AND type LIKE 'k{kind}'")),
+            2 => cesql(&format!("type = 'k{kind}' AND num = {place}")),
+            _ => cesql(&format!(
+                "num > {} AND num <= {place} AND type IN ('k{kind}', 'j{kind}')",
+                i64::from(place) - 1
+            )),
+        };
+        index.insert(filter, n);
+    }
+    let snapshot = index.snapshot();
+    let mut scratch = Scratch::default();
+    for (kind, place) in [(0, 0), (17, 42), (99, 99), (50, 1)] {
+        let event = EventBuilder::new("1", "/s", format!("k{kind}"))
+            .attribute("subject", format!("p{place}"))
+            .attribute("num", place)
+            .build()
+            .unwrap();
+        let mut all = Vec::new();
+        let stats = snapshot.matches(&event, &mut scratch, |n, _| all.push(*n));
+        assert_eq!(all, [kind as u32 * 100 + place as u32]);
+        assert!(stats.evaluations <= 10, "{stats:?}");
+    }
+}
+
+#[test]
+fn says_what_prunes() {
+    let pruning = |text| cesql(text).pruning().to_string();
+    for (text, wanted) in [
+        ("type = 'a'", "for events with type = 'a'"),
+        ("type != 'a'", "for every event"),
+        ("subject != 'a'", "for events with EXISTS subject"),
+        ("NOT EXISTS subject", "for every event"),
+        ("UPPER(subject) = 'A'", "for events with EXISTS subject"),
+        (
+            "type LIKE 'a.%' AND subject LIKE '%_z'",
+            "for events with type begins with 'a.' AND subject ends with 'z'",
+        ),
+        ("amount > 100", "for events with amount >= 101"),
+        ("100 >= amount", "for events with amount <= 100"),
+        ("amount > 1 AND amount < 3", "for events with amount = 2"),
+        ("amount < -2147483648", "for no event: nothing can pass it"),
+    ] {
+        assert_eq!(pruning(text), wanted, "{text}");
+    }
+    assert_eq!(
+        pruning("amount = 'x' OR type = 'b'"),
+        "for events with amount = 'x' OR EXISTS amount AND type = 'b'"
+    );
+    assert_eq!(
+        pruning("type IN ('a', 'b', 'c', 'd', 'e')"),
+        "for events with type IN ('a', 'b', 'c' and 2 more)"
+    );
+    assert_eq!(Filter::All.pruning(), Pruning::Never);
+}
