@@ -8,6 +8,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::decode::{self, Decoded};
+use super::deletion::{self, Deleted};
 use super::error::ApiError;
 use super::format::Format;
 use super::http::{ResponseBody, answer_of, json_answer, stream_of, text};
@@ -17,7 +18,7 @@ use super::patch::{self, Patch};
 use super::registry::KindId;
 use super::route::Query;
 use super::selector::Selector;
-use super::write::{self, Deleted, Preconditions};
+use super::write;
 use super::{Inner, list, watch};
 use crate::resource::ResourceKind;
 
@@ -341,12 +342,12 @@ impl Call<'_> {
         key: Key,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let (preconditions, keep) = self.delete_options(&body)?;
+        let (options, keep) = self.delete_options(&body)?;
         let deleted = self
             .api
             .store
             .write(body.len(), keep, move |t| {
-                write::delete(t, kind, &key, &preconditions)
+                deletion::delete(t, kind, &key, &options)
             })
             .await?;
         match deleted {
@@ -372,7 +373,7 @@ impl Call<'_> {
         namespace: Option<String>,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let (preconditions, keep) = self.delete_options(&body)?;
+        let (options, keep) = self.delete_options(&body)?;
         let selector = self.selector()?;
         let deleted = self
             .api
@@ -383,7 +384,7 @@ impl Call<'_> {
                     if t.get(kind, &key)
                         .is_some_and(|object| selector.matches(&object))
                     {
-                        deleted.push(write::delete(t, kind, &key, &preconditions)?);
+                        deleted.push(deletion::delete(t, kind, &key, &options)?);
                     }
                 }
                 Ok(deleted)
@@ -406,35 +407,15 @@ impl Call<'_> {
     }
 
     /// What a deletion demands, and whether it is to be kept.
-    fn delete_options(&self, body: &[u8]) -> Result<(Preconditions, bool), ApiError> {
-        let options = if body.is_empty() {
-            json!({})
+    fn delete_options(&self, body: &[u8]) -> Result<(deletion::Options, bool), ApiError> {
+        let given = if body.is_empty() {
+            None
         } else {
-            self.json_body(body)?.value
+            Some(self.json_body(body)?.value)
         };
-        if !options.is_object() {
-            return Err(ApiError::bad_request(
-                "the body of the request is not a DeleteOptions object",
-            ));
-        }
-        let dry = options["dryRun"]
-            .as_array()
-            .is_some_and(|all| all.iter().any(|v| v == "All"));
-        let policy = options["propagationPolicy"].as_str();
-        if let Some(policy) = policy.or_else(|| self.query.get("propagationPolicy"))
-            && policy != "Background"
-        {
-            return Err(bad_options(
-                "propagationPolicy",
-                &format!("Unsupported value: {policy:?}: supported values: \"Background\""),
-            ));
-        }
-        let text = |field: &str| options["preconditions"][field].as_str().map(str::to_owned);
-        let preconditions = Preconditions {
-            uid: text("uid"),
-            version: text("resourceVersion"),
-        };
-        Ok((preconditions, self.keep()? && !dry))
+        let options = deletion::Options::read(given.as_ref(), self.query)?;
+        let keep = self.keep()? && !options.dry_run;
+        Ok((options, keep))
     }
 }
 

@@ -18,6 +18,7 @@
 mod access;
 mod call;
 mod decode;
+mod deletion;
 mod discovery;
 mod error;
 mod format;

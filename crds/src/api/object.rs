@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::Value;
 
+/// The finalizer of an object whose dependents go first.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer of an object whose dependents stay.
+pub(crate) const ORPHAN: &str = "orphan";
+
 /// Where an object is within its kind. The namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
@@ -36,6 +41,21 @@ pub(crate) struct Owner {
     pub(crate) kind: String,
     /// The identity of the owner.
     pub(crate) uid: String,
+    /// Whether an owner that goes after its dependents waits for this one.
+    pub(crate) blocks: bool,
+}
+
+/// Whether and how an object is being deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is not.
+    No,
+    /// It waits for finalizers of others.
+    Waits,
+    /// It waits until no dependent is left that blocks it.
+    Foreground,
+    /// It waits until no dependent names it any more.
+    Orphan,
 }
 
 /// An object as it was at one version.
@@ -48,7 +68,7 @@ pub(crate) struct Object {
     uid: String,
     labels: BTreeMap<String, String>,
     owners: Vec<Owner>,
-    terminating: bool,
+    ending: Ending,
 }
 
 /// Why bytes are not an object.
@@ -109,7 +129,7 @@ impl Object {
             uid: text("uid"),
             labels,
             owners,
-            terminating: metadata["deletionTimestamp"].is_string(),
+            ending: ending(metadata),
         })
     }
 
@@ -166,7 +186,30 @@ impl Object {
 
     /// Whether it is being deleted and waits for its finalizers.
     pub(crate) fn terminating(&self) -> bool {
-        self.terminating
+        self.ending != Ending::No
+    }
+
+    /// Whether and how it is being deleted.
+    pub(crate) fn ending(&self) -> Ending {
+        self.ending
+    }
+}
+
+fn ending(metadata: &Value) -> Ending {
+    if !metadata["deletionTimestamp"].is_string() {
+        return Ending::No;
+    }
+    let has = |name: &str| {
+        metadata["finalizers"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|finalizer| finalizer == name))
+    };
+    if has(ORPHAN) {
+        Ending::Orphan
+    } else if has(FOREGROUND) {
+        Ending::Foreground
+    } else {
+        Ending::Waits
     }
 }
 
@@ -176,5 +219,6 @@ fn owner(reference: &Value) -> Owner {
         api_version: text("apiVersion"),
         kind: text("kind"),
         uid: text("uid"),
+        blocks: reference["blockOwnerDeletion"] == true,
     }
 }

@@ -206,6 +206,19 @@ impl Query {
             .transpose()
     }
 
+    /// A parameter that is a number, which may be negative.
+    pub(crate) fn signed(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        self.get(name)
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    ApiError::bad_request(format!(
+                        "the query parameter {name} is {text:?}; expected a whole number"
+                    ))
+                })
+            })
+            .transpose()
+    }
+
     /// A parameter that is true or false.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.get(name) {

@@ -1,4 +1,4 @@
-//! Create, update, patch and delete: what a write makes of an object before it is stored.
+//! Create, update and patch: what a write makes of an object before it is stored.
 //!
 //! The server alone writes identity (`uid`, `creationTimestamp`), versions (`resourceVersion`,
 //! `generation`) and deletion (`deletionTimestamp`); what a client sends there is a precondition
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::deletion::uid_conflict;
 use super::error::ApiError;
 use super::managed::Managed;
 use super::metadata;
@@ -24,24 +25,6 @@ pub(crate) const MAX_OBJECT: usize = 3 * 1024 * 1024;
 /// Why a write that continues from an old version is refused.
 pub(crate) const CONFLICT: &str = "the object has been modified; please apply your changes to the latest \
     version and try again";
-
-/// What a deletion demands of the object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Preconditions {
-    /// The identity that it must have.
-    pub(crate) uid: Option<String>,
-    /// The version that it must have.
-    pub(crate) version: Option<String>,
-}
-
-/// What became of an object that was to be deleted.
-#[derive(Clone, Debug)]
-pub(crate) enum Deleted {
-    /// It is gone; this was its last state.
-    Gone(Arc<Object>),
-    /// It waits for its finalizers.
-    Waiting(Arc<Object>),
-}
 
 /// Creates an object in a namespace, which is empty for cluster-scoped kinds.
 pub(crate) fn create(
@@ -143,60 +126,6 @@ pub(crate) fn update(
     replace(transaction, kind_id, &old, status, By::Update(by), body)
 }
 
-/// Deletes an object, or marks it as being deleted where it has finalizers.
-pub(crate) fn delete(
-    transaction: &mut Transaction<'_>,
-    kind_id: KindId,
-    key: &Key,
-    preconditions: &Preconditions,
-) -> Result<Deleted, ApiError> {
-    let kind = transaction.kind(kind_id)?;
-    let old = transaction
-        .get(kind_id, key)
-        .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
-    if let Some(uid) = &preconditions.uid
-        && uid != old.uid()
-    {
-        return Err(uid_conflict(&kind, &old, uid));
-    }
-    if let Some(version) = &preconditions.version
-        && *version != old.version().to_string()
-    {
-        let why = format!(
-            "the ResourceVersion in the precondition ({version}) does not match the \
-             ResourceVersion in record ({}). The object might have been modified",
-            old.version()
-        );
-        return Err(ApiError::conflict(&kind, &key.name, &why));
-    }
-    let mut value = old.value();
-    let is_namespace = kind_id == transaction.registry().namespaces();
-    if is_namespace && metadata::KEPT_NAMESPACES.contains(&key.name.as_str()) {
-        return Err(ApiError::forbidden(
-            &kind,
-            &key.name,
-            "this namespace may not be deleted",
-        ));
-    }
-    let held = is_namespace || !metadata::finalizers(&value).is_empty();
-    if !held {
-        return Ok(Deleted::Gone(transaction.remove(kind_id, key)?));
-    }
-    if old.terminating() {
-        return Ok(Deleted::Waiting(old));
-    }
-    let generation = value["metadata"]["generation"].as_i64();
-    value["metadata"]["deletionTimestamp"] = json!(transaction.time());
-    value["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-    if let Some(generation) = generation {
-        value["metadata"]["generation"] = json!(generation + 1);
-    }
-    if is_namespace {
-        value["status"]["phase"] = json!("Terminating");
-    }
-    Ok(Deleted::Waiting(transaction.put(kind_id, value)?))
-}
-
 /// Checks that an object is the one that the request names.
 pub(crate) fn identity(kind: &ResourceKind, key: &Key, body: &mut Value) -> Result<(), ApiError> {
     metadata::shape(kind, body)?;
@@ -289,14 +218,6 @@ fn spec_changed(kind: &ResourceKind, before: &Value, after: &Value) -> bool {
         map
     };
     counted(before) != counted(after)
-}
-
-fn uid_conflict(kind: &ResourceKind, old: &Object, uid: &str) -> ApiError {
-    let why = format!(
-        "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-        old.uid()
-    );
-    ApiError::conflict(kind, old.name(), &why)
 }
 
 fn put_field(value: &mut Value, field: &str, content: Option<Value>) {

@@ -12,6 +12,7 @@
 pub(crate) mod disk;
 mod garbage;
 pub(crate) mod memory;
+pub(crate) mod namespace;
 pub(crate) mod transaction;
 
 use std::collections::{BTreeSet, VecDeque};

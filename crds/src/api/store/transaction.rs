@@ -129,6 +129,17 @@ impl<'a> Transaction<'a> {
         keys
     }
 
+    /// The objects that name this identity as an owner, as they are in this group.
+    pub(crate) fn dependents(&self, uid: &str) -> Vec<(KindId, Arc<Object>)> {
+        let mut places: BTreeSet<(KindId, Key)> = self.memory.dependents(uid).into_iter().collect();
+        places.extend(self.staged.keys().cloned());
+        places
+            .into_iter()
+            .filter_map(|(kind, key)| Some((kind, self.get(kind, &key)?)))
+            .filter(|(_, object)| object.owners().iter().any(|owner| owner.uid == uid))
+            .collect()
+    }
+
     /// Stages an object, in the version in which its kind is stored. Its `resourceVersion` is
     /// written here.
     pub(crate) fn put(&mut self, kind: KindId, mut value: Value) -> Result<Arc<Object>, ApiError> {

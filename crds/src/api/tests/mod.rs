@@ -10,6 +10,7 @@ mod applying;
 mod bad;
 mod bad_rows;
 mod calls;
+mod deleting;
 mod durable;
 mod model;
 mod speed;
