@@ -224,7 +224,7 @@ pub(crate) fn delete(
     }
     set_finalizers(&mut value, &after);
     if !old.terminating() {
-        mark(&mut value, transaction.time());
+        mark(&mut value, &transaction.time());
         if is_namespace {
             value["status"]["phase"] = json!("Terminating");
         }
@@ -233,7 +233,7 @@ pub(crate) fn delete(
 }
 
 /// Marks an object as being deleted.
-fn mark(value: &mut Value, time: String) {
+fn mark(value: &mut Value, time: &str) {
     let metadata = &mut value["metadata"];
     metadata["deletionTimestamp"] = json!(time);
     metadata["deletionGracePeriodSeconds"] = json!(0);
