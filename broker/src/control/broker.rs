@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use serde::Deserialize;
 
 use super::report;
-use super::{Facts, Step, StoreKind, log_name, log_prefix, status_write};
+use super::{Facts, Place, Step, StoreKind, log_name, status_write};
 use crate::directory::EntryKind;
 use crate::log::{LogStats, Retention};
 
@@ -44,49 +44,19 @@ pub fn log_of(broker: &Broker) -> String {
 }
 
 pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step> {
-    let kind = EntryKind::Broker;
-    let (namespace, name) = (key.namespace.clone(), key.name.clone());
-    let withdraw = Step::Withdraw {
-        kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
+    let place = Place::new(EntryKind::Broker, key);
+    let Some(broker) = world.brokers.get(&key.namespace, &key.name) else {
+        return place.remove();
     };
-    let prefix = log_prefix("broker", &namespace, &name);
-    let Some(broker) = world.brokers.get(&namespace, &name) else {
-        return vec![withdraw, Step::RemoveLogs { prefix, keep: None }];
-    };
-    if broker.metadata.deletion_timestamp.is_some() {
-        return vec![withdraw];
-    }
-    if !is_ours(broker) {
-        return vec![withdraw];
+    if broker.metadata.deletion_timestamp.is_some() || !is_ours(broker) {
+        return vec![place.withdraw()];
     }
     let log = log_of(broker);
     let store = store(world, broker);
-    let mut steps = Vec::new();
-    match &store {
-        Ok(store) => {
-            let opened = matches!(facts.logs.get(&log), Some(Ok(_)));
-            steps.push(Step::RemoveLogs {
-                prefix,
-                keep: Some(log.clone()),
-            });
-            steps.push(Step::OpenLog {
-                store: *store,
-                name: log.clone(),
-                retention: retention(broker.annotations()),
-            });
-            if opened {
-                steps.push(Step::Serve {
-                    kind,
-                    namespace,
-                    name,
-                    log: log.clone(),
-                });
-            }
-        }
-        Err(_) => steps.push(withdraw),
-    }
+    let mut steps = match &store {
+        Ok(store) => place.serve(facts, *store, &log, retention(broker.annotations())),
+        Err(_) => vec![place.withdraw()],
+    };
     let status = status(world, facts, broker, &log, store.err().as_deref(), now);
     let write = status_write(key, &**broker, broker.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::report;
-use super::{Facts, Step, StoreKind, broker, log_name, log_prefix, status_write};
+use super::{Facts, Place, Step, StoreKind, broker, log_name, status_write};
 use crate::directory::EntryKind;
 
 /// The name of the channel's log.
@@ -27,41 +27,16 @@ pub fn log_of(channel: &InMemoryChannel) -> String {
 }
 
 pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step> {
-    let kind = EntryKind::Channel;
-    let (namespace, name) = (key.namespace.clone(), key.name.clone());
-    let withdraw = Step::Withdraw {
-        kind,
-        namespace: namespace.clone(),
-        name: name.clone(),
-    };
-    let prefix = log_prefix("channel", &namespace, &name);
-    let Some(channel) = world.in_memory_channels.get(&namespace, &name) else {
-        return vec![withdraw, Step::RemoveLogs { prefix, keep: None }];
+    let place = Place::new(EntryKind::Channel, key);
+    let Some(channel) = world.in_memory_channels.get(&key.namespace, &key.name) else {
+        return place.remove();
     };
     if channel.metadata.deletion_timestamp.is_some() {
-        return vec![withdraw];
+        return vec![place.withdraw()];
     }
     let log = log_of(channel);
-    let store = StoreKind::Memory;
-    let mut steps = vec![
-        Step::RemoveLogs {
-            prefix,
-            keep: Some(log.clone()),
-        },
-        Step::OpenLog {
-            store,
-            name: log.clone(),
-            retention: broker::retention(channel.annotations()),
-        },
-    ];
-    if matches!(facts.logs.get(&log), Some(Ok(_))) {
-        steps.push(Step::Serve {
-            kind,
-            namespace,
-            name,
-            log: log.clone(),
-        });
-    }
+    let retention = broker::retention(channel.annotations());
+    let mut steps = place.serve(facts, StoreKind::Memory, &log, retention);
     let status = status(world, facts, channel, &log, now);
     let write = status_write(
         key,

@@ -93,6 +93,71 @@ pub enum Step {
     Write(Write),
 }
 
+/// Where an object takes events: what the plans for Brokers and channels do about logs and addresses.
+struct Place<'a> {
+    kind: EntryKind,
+    /// What the names of its logs begin with.
+    logs: String,
+    key: &'a Key,
+}
+
+impl<'a> Place<'a> {
+    fn new(kind: EntryKind, key: &'a Key) -> Self {
+        let of = match kind {
+            EntryKind::Broker => "broker",
+            EntryKind::Channel => "channel",
+        };
+        Self {
+            kind,
+            logs: log_prefix(of, &key.namespace, &key.name),
+            key,
+        }
+    }
+
+    /// Takes no events any more.
+    fn withdraw(&self) -> Step {
+        Step::Withdraw {
+            kind: self.kind,
+            namespace: self.key.namespace.clone(),
+            name: self.key.name.clone(),
+        }
+    }
+
+    /// Takes no events any more, and keeps none.
+    fn remove(self) -> Vec<Step> {
+        let withdraw = self.withdraw();
+        let remove = Step::RemoveLogs {
+            prefix: self.logs,
+            keep: None,
+        };
+        vec![withdraw, remove]
+    }
+
+    /// Keeps events in this log and no other, and takes them as soon as it is open.
+    fn serve(self, facts: &Facts, store: StoreKind, log: &str, retention: Retention) -> Vec<Step> {
+        let mut steps = vec![
+            Step::RemoveLogs {
+                prefix: self.logs,
+                keep: Some(log.to_owned()),
+            },
+            Step::OpenLog {
+                store,
+                name: log.to_owned(),
+                retention,
+            },
+        ];
+        if matches!(facts.logs.get(log), Some(Ok(_))) {
+            steps.push(Step::Serve {
+                kind: self.kind,
+                namespace: self.key.namespace.clone(),
+                name: self.key.name.clone(),
+                log: log.to_owned(),
+            });
+        }
+        steps
+    }
+}
+
 /// The write that turns an object's status into `desired`, where something differs. The fields in
 /// `leave` are somebody else's.
 #[must_use]
