@@ -15,6 +15,7 @@ use super::http::{ResponseBody, answer_of, json_answer, stream_of, text};
 use super::object::{Key, Object};
 use super::openapi::FieldValidation;
 use super::patch::{self, Patch};
+use super::protobuf;
 use super::registry::KindId;
 use super::route::Query;
 use super::selector::Selector;
@@ -155,11 +156,11 @@ impl Call<'_> {
     }
 
     fn json_body(&self, body: &[u8]) -> Result<Decoded, ApiError> {
-        let media = self.media();
-        if !media.is_empty() && media != "application/json" {
-            return Err(ApiError::unsupported_media_type("application/json"));
+        match self.media() {
+            "" | "application/json" => parse(body),
+            protobuf::MEDIA => protobuf::decode(body).map(Decoded::of).map_err(Into::into),
+            _ => Err(ApiError::unsupported_media_type("application/json")),
         }
-        parse(body)
     }
 
     /// What to do with fields that are not known or are given twice.

@@ -21,6 +21,16 @@ pub(crate) struct Decoded {
     pub(crate) mistakes: Vec<String>,
 }
 
+impl Decoded {
+    /// What was written in a form that knows no mistakes.
+    pub(crate) fn of(value: Value) -> Self {
+        Self {
+            value,
+            mistakes: Vec::new(),
+        }
+    }
+}
+
 /// Reads JSON. Nesting is bounded by the reader, at 128 levels.
 pub(crate) fn json(body: &[u8]) -> Result<Decoded, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -53,10 +63,7 @@ pub(crate) fn yaml(body: &[u8]) -> Result<Decoded, serde_saphyr::Error> {
         serde_saphyr::from_slice_with_options::<Value>(body, options)
     };
     match read(DuplicateKeyPolicy::Error) {
-        Ok(value) => Ok(Decoded {
-            value,
-            mistakes: Vec::new(),
-        }),
+        Ok(value) => Ok(Decoded::of(value)),
         Err(error) => read(DuplicateKeyPolicy::LastWins).map(|value| Decoded {
             value,
             mistakes: vec![error.to_string()],

@@ -31,6 +31,7 @@ mod object;
 mod openapi;
 mod owners;
 mod patch;
+mod protobuf;
 mod registry;
 mod route;
 mod selector;
