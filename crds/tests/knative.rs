@@ -86,6 +86,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "part of the reference type",
     ),
     (
+        "Trigger",
+        "schema.spec.filters[].heddle.dev/data/",
+        "a dialect of our own, which is opt-in and bears our name",
+    ),
+    (
         "Subscription",
         "schema.spec.channel.group/",
         "declared, so that it is refused with a reason",

@@ -69,6 +69,7 @@ fn element(filter: &SubscriptionsApiFilter) -> Spec {
         any: list(&filter.any),
         not: filter.not.as_deref().map(|not| Box::new(element(not))),
         cesql: filter.cesql.clone(),
+        data: filter.data.clone(),
     }
 }
 

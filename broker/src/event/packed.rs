@@ -212,7 +212,8 @@ impl Event {
     }
 
     /// The data, borrowed.
-    pub(super) fn data_slice(&self) -> &[u8] {
+    /// The data, borrowed.
+    pub(crate) fn data_slice(&self) -> &[u8] {
         self.packed
             .get(data_start(&self.packed)..)
             .unwrap_or_default()

@@ -1,11 +1,13 @@
-//! The elements of `filters`: exact, prefix, suffix, all, any, not and cesql, nested as one likes.
+//! The elements of `filters`: exact, prefix, suffix, all, any, not, cesql and heddle.dev/data, nested
+//! as one likes.
 //!
 //! Laws, each with a test:
 //!
 //! - Values are compared by the canonical text of the event's attribute, whatever its type.
 //! - An attribute that the event does not have matches nothing.
-//! - A CESQL element that meets an error, or whose value is no Boolean, does not pass. Elements
-//!   around it see just that, as in Knative: `not` around it passes. [`Outcome::error`] tells.
+//! - A CESQL element that meets an error, or whose value is no Boolean, does not pass, nor does one
+//!   about data that cannot be looked at. Elements around it see just that, as in Knative: `not`
+//!   around it passes. [`Outcome::error`] tells.
 //! - What cannot be built is refused as a whole, with the path of the element. Nothing is left out,
 //!   because a filter with a part left out lets more through than was asked for.
 
@@ -13,7 +15,8 @@ use std::fmt;
 
 use super::AttributesFilter;
 use super::cesql::{EvalError, Expression, ParseError};
-use super::spec::{Spec, Texts};
+use super::data::{self, DataError, DataFault, DataTest, Subject};
+use super::spec::{Dialect, Spec, Texts};
 use crate::event::Event;
 use crate::event::attributes::check_name;
 
@@ -45,6 +48,8 @@ pub enum FilterFault {
     EmptyText,
     /// The expression cannot be used.
     Expression(ParseError),
+    /// The element about data cannot be used.
+    Data(DataFault),
     /// Nested deeper than [`MAX_DEPTH`].
     Depth,
     /// More than [`MAX_ELEMENTS`] elements.
@@ -55,7 +60,8 @@ impl fmt::Display for FilterFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str(
-                "expected one of the dialects exact, prefix, suffix, all, any, not, cesql",
+                "expected one of the dialects exact, prefix, suffix, all, any, not, cesql, \
+                 heddle.dev/data",
             ),
             Self::Name => f.write_str(
                 "no event has an attribute of that name; names are lower case letters and digits",
@@ -65,10 +71,22 @@ impl fmt::Display for FilterFault {
                  exact with an empty text",
             ),
             Self::Expression(error) => error.fmt(f),
+            Self::Data(fault) => fault.fmt(f),
             Self::Depth => write!(f, "filters are nested deeper than {MAX_DEPTH} levels"),
             Self::Elements => write!(f, "there are more than {MAX_ELEMENTS} elements"),
         }
     }
+}
+
+/// What an element met that it could not be evaluated with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JudgeError {
+    /// An expression met an error.
+    #[error(transparent)]
+    Expression(#[from] EvalError),
+    /// Data cannot be looked at.
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 /// Whether an event passes, and what went wrong on the way.
@@ -76,8 +94,8 @@ impl fmt::Display for FilterFault {
 pub struct Outcome {
     /// Whether it passes.
     pub matched: bool,
-    /// The first error that an expression met. That element did not pass; others may have decided.
-    pub error: Option<EvalError>,
+    /// The first error that an element met. That element did not pass; others may have decided.
+    pub error: Option<JudgeError>,
 }
 
 /// The compiled elements of `filters`, all of which must pass.
@@ -103,6 +121,8 @@ pub enum Element {
     Not(Box<Self>),
     /// The expression is true.
     Cesql(Box<Expression>),
+    /// The data fits.
+    Data(Box<DataTest>),
 }
 
 impl Dialects {
@@ -129,12 +149,12 @@ impl Dialects {
 
     /// Whether the event passes.
     #[must_use]
-    pub fn outcome(&self, event: &Event) -> Outcome {
+    pub fn judge(&self, subject: &Subject<'_>) -> Outcome {
         let mut error = None;
         let matched = self
             .elements
             .iter()
-            .all(|element| element.passes(event, &mut error));
+            .all(|element| element.passes(subject, &mut error));
         Outcome { matched, error }
     }
 }
@@ -142,22 +162,24 @@ impl Dialects {
 impl Element {
     /// Whether the event passes; `error` keeps the first error. Recurses as deep as the filter is
     /// nested, which is bounded.
-    fn passes(&self, event: &Event, error: &mut Option<EvalError>) -> bool {
-        match self {
-            Self::Exact(filter) => filter.matches(event),
-            Self::Prefix(wanted) => each(wanted, event, |text, head| text.starts_with(head)),
-            Self::Suffix(wanted) => each(wanted, event, |text, tail| text.ends_with(tail)),
-            Self::All(elements) => elements.iter().all(|element| element.passes(event, error)),
-            Self::Any(elements) => elements.iter().any(|element| element.passes(event, error)),
-            Self::Not(element) => !element.passes(event, error),
-            Self::Cesql(expression) => match expression.test(event) {
-                Ok(passes) => passes,
-                Err(met) => {
-                    error.get_or_insert(met);
-                    false
-                }
-            },
-        }
+    fn passes(&self, subject: &Subject<'_>, error: &mut Option<JudgeError>) -> bool {
+        let event = subject.event();
+        let result = match self {
+            Self::Exact(filter) => return filter.matches(event),
+            Self::Prefix(wanted) => {
+                return each(wanted, event, |text, head| text.starts_with(head));
+            }
+            Self::Suffix(wanted) => return each(wanted, event, |text, tail| text.ends_with(tail)),
+            Self::All(elements) => return elements.iter().all(|e| e.passes(subject, error)),
+            Self::Any(elements) => return elements.iter().any(|e| e.passes(subject, error)),
+            Self::Not(element) => return !element.passes(subject, error),
+            Self::Cesql(expression) => expression.test(event).map_err(JudgeError::from),
+            Self::Data(test) => test.passes(subject).map_err(JudgeError::from),
+        };
+        result.unwrap_or_else(|met| {
+            error.get_or_insert(met);
+            false
+        })
     }
 }
 
@@ -213,30 +235,43 @@ impl Compiler {
         }
         self.elements += 1;
         let at = |field: &str| format!("{path}.{field}");
-        Some(if !spec.exact.is_empty() {
-            let wanted = self.texts(&spec.exact, &at("exact"), true);
-            Element::Exact(AttributesFilter::new(wanted))
-        } else if !spec.prefix.is_empty() {
-            Element::Prefix(self.texts(&spec.prefix, &at("prefix"), false))
-        } else if !spec.suffix.is_empty() {
-            Element::Suffix(self.texts(&spec.suffix, &at("suffix"), false))
-        } else if !spec.all.is_empty() {
-            Element::All(self.list(&spec.all, &at("all"), depth + 1))
-        } else if !spec.any.is_empty() {
-            Element::Any(self.list(&spec.any, &at("any"), depth + 1))
-        } else if let Some(not) = &spec.not {
-            Element::Not(Box::new(self.element(not, &at("not"), depth + 1)?))
-        } else if let Some(text) = spec.cesql.as_deref().filter(|text| !text.is_empty()) {
-            match Expression::parse_filter(text) {
+        Some(match spec.dialect() {
+            Some(Dialect::Exact(wanted)) => {
+                let wanted = self.texts(wanted, &at("exact"), true);
+                Element::Exact(AttributesFilter::new(wanted))
+            }
+            Some(Dialect::Prefix(wanted)) => {
+                Element::Prefix(self.texts(wanted, &at("prefix"), false))
+            }
+            Some(Dialect::Suffix(wanted)) => {
+                Element::Suffix(self.texts(wanted, &at("suffix"), false))
+            }
+            Some(Dialect::All(all)) => Element::All(self.list(all, &at("all"), depth + 1)),
+            Some(Dialect::Any(any)) => Element::Any(self.list(any, &at("any"), depth + 1)),
+            Some(Dialect::Not(not)) => {
+                Element::Not(Box::new(self.element(not, &at("not"), depth + 1)?))
+            }
+            Some(Dialect::Cesql(text)) => match Expression::parse_filter(text) {
                 Ok(expression) => Element::Cesql(Box::new(expression)),
                 Err(error) => {
                     self.fail(&at("cesql"), FilterFault::Expression(error));
                     return None;
                 }
+            },
+            Some(Dialect::Data(element)) => match data::compile(element) {
+                Ok(test) => Element::Data(Box::new(test)),
+                Err(faults) => {
+                    for (below, fault) in faults {
+                        let at = format!("{path}[{}]{below}", data::DIALECT);
+                        self.fail(&at, FilterFault::Data(fault));
+                    }
+                    return None;
+                }
+            },
+            None => {
+                self.fail(path, FilterFault::Empty);
+                return None;
             }
-        } else {
-            self.fail(path, FilterFault::Empty);
-            return None;
         })
     }
 

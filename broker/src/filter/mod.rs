@@ -7,11 +7,15 @@
 //! * [`attributes`]: `filter.attributes`, and the dialect `exact`.
 //! * [`dialects`]: the elements of `filters`.
 //! * [`cesql`]: CloudEvents SQL.
+//! * [`data`]: the dialect `heddle.dev/data`, about what is in an event's data.
+//! * [`explain`]: why an event passes or does not, for people.
 //! * [`index`]: all filters of a broker, matched at once.
 
 pub mod attributes;
 pub mod cesql;
+pub mod data;
 pub mod dialects;
+pub mod explain;
 pub mod index;
 pub mod spec;
 
@@ -19,7 +23,8 @@ use std::sync::Arc;
 
 use crate::event::Event;
 pub use attributes::AttributesFilter;
-pub use dialects::{Dialects, FilterError, FilterFault, Outcome};
+pub use data::Subject;
+pub use dialects::{Dialects, FilterError, FilterFault, JudgeError, Outcome};
 pub use spec::Spec;
 
 /// A compiled filter. Cheap to clone.
@@ -64,13 +69,20 @@ impl Filter {
         self.outcome(event).matched
     }
 
-    /// Whether the filter wants the event, and which error an expression met.
+    /// Whether the filter wants the event, and which error an element met.
     #[must_use]
     pub fn outcome(&self, event: &Event) -> Outcome {
+        self.judge(&Subject::new(event))
+    }
+
+    /// As [`Filter::outcome`]. Where several filters judge the same event, they share what has to
+    /// be read of its data.
+    #[must_use]
+    pub fn judge(&self, subject: &Subject<'_>) -> Outcome {
         let matched = match self {
             Self::All => true,
-            Self::Attributes(filter) => filter.matches(event),
-            Self::Dialects(dialects) => return dialects.outcome(event),
+            Self::Attributes(filter) => filter.matches(subject.event()),
+            Self::Dialects(dialects) => return dialects.judge(subject),
         };
         Outcome {
             matched,

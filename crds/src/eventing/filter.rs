@@ -51,6 +51,11 @@ pub struct SubscriptionsApiFilter {
     /// Passes if the CloudEvents SQL expression is true of the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cesql: Option<String>,
+    /// Passes if what stands at a place in the event's data fits. Not a dialect of Knative's, which
+    /// drops it.
+    #[serde(rename = "heddle.dev/data", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::duck::any_object")]
+    pub data: Option<serde_json::Value>,
 }
 
 fn any_objects(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -61,7 +66,7 @@ fn any_objects(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 /// The dialects' names.
-const DIALECTS: &str = "exact, prefix, suffix, all, any, not, cesql";
+const DIALECTS: &str = "exact, prefix, suffix, all, any, not, cesql, heddle.dev/data";
 const ATTRIBUTE: &str =
     "attribute names begin with a lower case letter and have only lower case letters and digits";
 
@@ -92,6 +97,7 @@ fn check_element(filter: &SubscriptionsApiFilter, path: &str, errors: &mut Error
         some(&filter.any),
         filter.not.is_some(),
         filter.cesql.as_ref().is_some_and(|text| !text.is_empty()),
+        filter.data.is_some(),
     ];
     match dialects.iter().filter(|dialect| **dialect).count() {
         // An element that says nothing would let every event through, which nobody writes on

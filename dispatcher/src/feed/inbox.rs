@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use heddle_broker::filter::{Filter, Outcome};
+use heddle_broker::filter::{Filter, JudgeError, Outcome};
 use heddle_broker::log::{Offset, ReadBatch, Record};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -46,7 +46,7 @@ struct State {
 }
 
 /// An event on which a filter met an error.
-pub(crate) type FilterTrouble = (Offset, heddle_broker::filter::cesql::EvalError);
+pub(crate) type FilterTrouble = (Offset, JudgeError);
 
 #[derive(Clone, Copy, Debug)]
 enum Place {

@@ -80,6 +80,8 @@ fn faults_are_told_once_and_at_their_place() {
         {"exact": {"Type": "a"}},
         {"prefix": {"type": ""}},
         {},
+        {"any": [{"heddle.dev/data": {"path": "$.a", "exists": "yes"}}]},
+        {"cesql": "TRUE", "heddle.dev/data": {"path": "$", "exists": true}},
     ]));
     let errors = admit(object, None);
     let mut found: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
@@ -92,6 +94,8 @@ fn faults_are_told_once_and_at_their_place() {
             "spec.filters[2].exact",
             "spec.filters[3].prefix.type",
             "spec.filters[4]",
+            "spec.filters[5].any[0][heddle.dev/data].exists",
+            "spec.filters[6]",
         ],
         "{errors:?}"
     );

@@ -12,6 +12,7 @@
 //! [`eval`], [`functions`], [`like`].
 
 pub mod ast;
+mod blame;
 mod check;
 pub mod error;
 pub mod eval;
@@ -24,6 +25,7 @@ pub mod value;
 use std::fmt;
 
 pub use ast::Expr;
+pub use blame::Blame;
 pub use error::{ErrorKind, EvalError, Fault, ParseError, Problem};
 pub use eval::Evaluation;
 pub use value::{Type, Value};

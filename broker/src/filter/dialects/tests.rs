@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{Dialects, FilterFault, MAX_DEPTH, MAX_ELEMENTS};
 use crate::event::{Event, EventBuilder};
 use crate::filter::cesql::{ErrorKind, Problem};
-use crate::filter::{AttributesFilter, Filter, Spec};
+use crate::filter::{AttributesFilter, Filter, JudgeError, Spec};
 
 fn event() -> Event {
     EventBuilder::new("1", "/source", "com.example.order.created")
@@ -177,6 +177,7 @@ fn the_first_dialect_counts_on_old_objects() {
         any: vec![no()],
         not: Some(Box::new(yes())),
         cesql: Some("FALSE".into()),
+        data: Some(serde_json::json!({"path": "$", "exists": true})),
     };
     let passes = |spec: &Spec| compile(std::slice::from_ref(spec)).matches(&event());
     assert!(passes(&spec), "exact");
@@ -258,7 +259,10 @@ fn nesting_and_size_are_bounded() {
 #[test]
 fn outcomes_tell_of_errors() {
     let outcome = |filters: &[Spec]| compile(filters).outcome(&event());
-    let kind = |filters: &[Spec]| outcome(filters).error.map(|error| error.kind());
+    let kind = |filters: &[Spec]| match outcome(filters).error {
+        Some(JudgeError::Expression(error)) => Some(error.kind()),
+        Some(JudgeError::Data(_)) | None => None,
+    };
     assert_eq!(kind(&[cesql("TRUE")]), None);
     assert_eq!(
         kind(&[cesql("absent = 1")]),
@@ -337,6 +341,8 @@ fn the_examples_of_the_manual_can_be_built() {
         any: Vec<Self>,
         not: Option<Box<Self>>,
         cesql: Option<String>,
+        #[serde(rename = "heddle.dev/data")]
+        data: Option<serde_json::Value>,
     }
     fn spec(element: Element) -> Spec {
         Spec {
@@ -347,6 +353,7 @@ fn the_examples_of_the_manual_can_be_built() {
             any: element.any.into_iter().map(spec).collect(),
             not: element.not.map(|not| Box::new(spec(*not))),
             cesql: element.cesql,
+            data: element.data,
         }
     }
     let manual = include_str!("../../../../docs/filters.md");
