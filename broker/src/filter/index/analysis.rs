@@ -96,6 +96,8 @@ fn passes(element: &Element) -> Condition<'_> {
         Element::Any(elements) => any(elements.iter().map(passes)),
         Element::Not(element) => fails(element),
         Element::Cesql(expression) => Knowledge::of(expression.root()).yes,
+        // Nothing is known of data before it is read.
+        Element::Data(_) => Condition::always(),
     }
 }
 
@@ -105,9 +107,11 @@ fn fails(element: &Element) -> Condition<'_> {
         Element::All(elements) => any(elements.iter().map(fails)),
         Element::Any(elements) => all(elements.iter().map(fails)),
         Element::Not(element) => passes(element),
-        Element::Exact(_) | Element::Prefix(_) | Element::Suffix(_) | Element::Cesql(_) => {
-            Condition::always()
-        }
+        Element::Exact(_)
+        | Element::Prefix(_)
+        | Element::Suffix(_)
+        | Element::Cesql(_)
+        | Element::Data(_) => Condition::always(),
     }
 }
 

@@ -28,7 +28,7 @@ mod table;
 
 use std::sync::Arc;
 
-use super::{Filter, Outcome};
+use super::{Filter, Outcome, Subject};
 use crate::event::Event;
 use condition::Condition;
 use facts::{Fact, Keys};
@@ -219,6 +219,7 @@ impl<T> Snapshot<T> {
         mut found: impl FnMut(&T, Outcome),
     ) -> Stats {
         let mut stats = Stats::default();
+        let subject = Subject::new(event);
         let mut facts = recycle(std::mem::take(&mut scratch.facts));
         self.keys.facts(event, &mut facts);
         let mut round = scratch.round(self.slots);
@@ -226,7 +227,7 @@ impl<T> Snapshot<T> {
             if !round.is_first(entry.slot) {
                 return;
             }
-            let outcome = entry.filter.outcome(event);
+            let outcome = entry.filter.judge(&subject);
             stats.evaluations += 1;
             stats.matched += usize::from(outcome.matched);
             stats.errors += usize::from(outcome.error.is_some());

@@ -130,6 +130,10 @@ impl Choices<'_> {
             0 | 1 => spec.exact = self.texts(true),
             2 => spec.prefix = self.texts(false),
             3 => spec.suffix = self.texts(false),
+            4 if self.one_in(3) => {
+                let wanted = self.below(3);
+                spec.data = Some(serde_json::json!({"path": "$.n", "exact": wanted}));
+            }
             8 => spec.all = nested(self),
             9 => spec.any = nested(self),
             10 | 11 => spec.not = Some(Box::new(self.spec(depth - 1))),
@@ -267,8 +271,16 @@ impl Choices<'_> {
                 self.attribute(&mut packer, &format!("x{n}"));
             }
         }
+        let data = self
+            .of(&["", "{\"n\": 0}", "{\"n\": 1}", "{"])
+            .unwrap_or("");
+        let form = if data.is_empty() {
+            DataForm::None
+        } else {
+            DataForm::Json
+        };
         packer
-            .finish(DataForm::None, &[])
+            .finish(form, data.as_bytes())
             .unwrap_or_else(|_| unreachable!("the required attributes are there"))
     }
 
