@@ -14,6 +14,7 @@ use crate::resource::{
     Admission, AdmissionContext, Column, Conversion, FieldError, ResourceKind, Scale,
 };
 use crate::schema;
+use crate::structural::whole_bounds;
 
 /// The labels that every definition carries.
 const COMMON_LABELS: [(&str, &str); 2] = [
@@ -208,6 +209,10 @@ fn schema_of(version: &CustomResourceDefinitionVersion) -> Value {
         .as_ref()
         .and_then(|validation| validation.open_api_v3_schema.as_ref())
         .and_then(|props| serde_json::to_value(props).ok())
+        .map(|mut schema| {
+            whole_bounds(&mut schema);
+            schema
+        })
         .unwrap_or_default()
 }
 

@@ -9,6 +9,7 @@ pub mod annotations;
 pub mod api;
 pub mod conditions;
 pub mod core;
+mod definitions;
 pub mod duck;
 pub mod duration;
 pub mod eventing;
@@ -17,6 +18,7 @@ pub mod kube;
 pub mod messaging;
 pub mod resource;
 mod schema;
+mod structural;
 pub mod world;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

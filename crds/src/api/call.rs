@@ -20,7 +20,7 @@ use super::registry::KindId;
 use super::route::Query;
 use super::selector::Selector;
 use super::write;
-use super::{Inner, list, watch};
+use super::{Inner, definitions, list, watch};
 use crate::resource::ResourceKind;
 
 /// Bytes of the name of a client that writes.
@@ -211,6 +211,14 @@ impl Call<'_> {
         }
     }
 
+    /// The warning to whoever writes a definition that is compiled in.
+    fn own_definition(&self, kind: KindId, key: &Key) -> Vec<String> {
+        let own = definitions::is_own(&self.api.store.registry(), kind, &key.name);
+        own.then(|| definitions::WARNING.to_owned())
+            .into_iter()
+            .collect()
+    }
+
     /// The content type without its parameters.
     fn media(&self) -> &str {
         let value = text(self.headers, header::CONTENT_TYPE).unwrap_or_default();
@@ -253,8 +261,9 @@ impl Call<'_> {
         status: bool,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let (value, warnings) = self.checked(kind, self.json_body(&body)?)?;
+        let (value, mut warnings) = self.checked(kind, self.json_body(&body)?)?;
         let by = self.manager()?;
+        warnings.extend(self.own_definition(kind, &key));
         let object = self
             .api
             .store
@@ -273,7 +282,8 @@ impl Call<'_> {
         status: bool,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let (patch, warnings) = self.patch_body(kind, &body)?;
+        let (patch, mut warnings) = self.patch_body(kind, &body)?;
+        warnings.extend(self.own_definition(kind, &key));
         let by = self.manager()?;
         let patched = self
             .api

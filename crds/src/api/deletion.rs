@@ -10,11 +10,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::metadata;
 use super::object::{FOREGROUND, Key, ORPHAN, Object};
 use super::registry::KindId;
 use super::route::Query;
 use super::store::Transaction;
+use super::{definitions, metadata};
 use crate::resource::{FieldError, ResourceKind};
 
 /// What becomes of the dependents.
@@ -207,6 +207,10 @@ pub(crate) fn delete(
     let is_namespace = kind_id == transaction.registry().namespaces();
     if is_namespace && metadata::KEPT_NAMESPACES.contains(&key.name.as_str()) {
         let why = "this namespace may not be deleted";
+        return Err(ApiError::forbidden(&kind, &key.name, why));
+    }
+    if definitions::is_own(transaction.registry(), kind_id, &key.name) {
+        let why = "this kind is part of heddle: its definition is built in and may not be deleted";
         return Err(ApiError::forbidden(&kind, &key.name, why));
     }
     let mut value = old.value();

@@ -18,6 +18,7 @@
 mod access;
 mod call;
 mod decode;
+mod definitions;
 mod deletion;
 mod discovery;
 mod error;
@@ -26,7 +27,7 @@ mod http;
 mod list;
 mod managed;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod object;
 mod openapi;
 mod owners;
@@ -160,7 +161,7 @@ impl ApiServer {
         limits: Limits,
     ) -> Result<Arc<Self>, OpenError> {
         let registry = Registry::new(kinds)?;
-        let store = Store::open(dir, registry, limits.history, now, first_namespaces)?;
+        let store = Store::open(dir, &registry, limits.history, now, first_namespaces)?;
         let watches = Arc::new(Semaphore::new(limits.watches));
         let inner = Inner {
             store,
@@ -262,7 +263,7 @@ fn first_namespaces(transaction: &mut Transaction<'_>) -> Result<(), ApiError> {
             write::create(transaction, namespaces, "", SERVER, body)?;
         }
     }
-    Ok(())
+    definitions::found(transaction)
 }
 
 /// The API as a tower service, for `kube::Client`.
@@ -285,6 +286,9 @@ impl tower::Service<Request<Body>> for ApiService {
         Box::pin(async move { Ok(http::handle(inner, request).await) })
     }
 }
+
+pub(crate) use self::patch::deeper_than;
+pub(crate) use self::table::is_path;
 
 #[cfg(test)]
 pub(crate) use self::patch::merge;

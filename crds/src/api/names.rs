@@ -7,6 +7,9 @@ const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower ca
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric \
     characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or \
     '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or \
+    '-', start with an alphabetic character, and end with an alphanumeric character (e.g. \
+    'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and \
     must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or \
     '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -32,6 +35,18 @@ pub(crate) fn subdomain(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(SUBDOMAIN.to_owned())
+    }
+}
+
+/// A DNS label of RFC 1035: a name in a definition.
+pub(crate) fn dns_1035_label(text: &str) -> Result<(), String> {
+    if text.len() > 63 {
+        return Err("must be no more than 63 characters".to_owned());
+    }
+    if is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        Ok(())
+    } else {
+        Err(LABEL_1035.to_owned())
     }
 }
 

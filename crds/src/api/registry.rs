@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::OpenError;
 use crate::core;
+use crate::definitions;
 use crate::resource::ResourceKind;
 
 /// A kind, in one of its versions.
@@ -38,6 +39,8 @@ struct Entry {
     versions: BTreeMap<u16, Arc<ResourceKind>>,
     /// The number of the storage version.
     storage: u16,
+    /// Whether the kind came from a stored definition.
+    defined: bool,
     /// Why no objects can be created, if none can.
     closed: Option<&'static str>,
 }
@@ -53,6 +56,15 @@ impl Entry {
     }
 }
 
+/// A kind that a stored definition defines.
+#[derive(Clone, Debug)]
+pub(crate) struct Defined {
+    /// Its versions; exactly one is the storage version.
+    pub(crate) versions: Vec<ResourceKind>,
+    /// Why no objects can be created, if none can.
+    pub(crate) closed: Option<&'static str>,
+}
+
 /// The kinds that are served.
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
@@ -61,14 +73,20 @@ pub(crate) struct Registry {
     served: Vec<Arc<ResourceKind>>,
     namespaces: KindId,
     config_maps: KindId,
+    definitions: KindId,
 }
 
 impl Registry {
-    /// The given kinds, and Namespace and ConfigMap where they are not among them: the API
-    /// itself cannot work without these two. Kinds that differ in their version alone are one
+    /// The given kinds, and Namespace, ConfigMap and CustomResourceDefinition where they are not
+    /// among them: the API itself cannot work without these. Kinds that differ in their version alone are one
     /// kind in several versions.
     pub(crate) fn new(mut kinds: Vec<ResourceKind>) -> Result<Self, OpenError> {
-        for needed in [core::namespace_kind(), core::config_map_kind()] {
+        let needed = [
+            core::namespace_kind(),
+            core::config_map_kind(),
+            definitions::definition_kind(),
+        ];
+        for needed in needed {
             let same = |k: &ResourceKind| k.group == needed.group && k.plural == needed.plural;
             if !kinds.iter().any(same) {
                 kinds.push(needed);
@@ -84,6 +102,7 @@ impl Registry {
             served: Vec::new(),
             namespaces: nothing,
             config_maps: nothing,
+            definitions: nothing,
         };
         for versions in group(kinds) {
             let mut names = HashSet::new();
@@ -95,25 +114,77 @@ impl Registry {
                     .unwrap_or_default();
                 return Err(OpenError::DuplicateKind { group, plural });
             }
-            registry.add(versions, None);
+            registry.add(versions, false, None);
         }
         registry.publish();
         let core = |plural| registry.by_path("", "v1", plural).unwrap_or(nothing);
         (registry.namespaces, registry.config_maps) = (core("namespaces"), core("configmaps"));
+        let found = registry.by_path(definitions::GROUP, "v1", definitions::PLURAL);
+        registry.definitions = found.unwrap_or(nothing);
         Ok(registry)
     }
 
-    fn add(&mut self, versions: Vec<ResourceKind>, closed: Option<&'static str>) -> u32 {
+    /// Serves a kind that a stored definition defines. One that is there keeps its slot; one that
+    /// is compiled in is not replaced.
+    pub(crate) fn define(&mut self, defined: Defined) {
+        let Defined { versions, closed } = defined;
+        let Some(first) = versions.first() else {
+            return;
+        };
+        match self.slot_of(&first.group, &first.plural) {
+            Some(slot) if self.entries.get(&slot).is_some_and(|e| e.defined) => {
+                self.renew(slot, versions, closed);
+            }
+            Some(_) => {}
+            None => self.add(versions, true, closed),
+        }
+        self.publish();
+    }
+
+    /// Serves a defined kind no more.
+    pub(crate) fn undefine(&mut self, group: &str, plural: &str) {
+        if let Some(slot) = self.slot_of(group, plural)
+            && self.entries.get(&slot).is_some_and(|entry| entry.defined)
+        {
+            self.entries.remove(&slot);
+            self.publish();
+        }
+    }
+
+    /// The kinds whose stored version differs from that of `before`, so that what memory holds of
+    /// them is to be made anew.
+    pub(crate) fn renewed_since(&self, before: &Self) -> Vec<KindId> {
+        let stored = |registry: &Self, slot: &u32| {
+            let entry = registry.entries.get(slot)?;
+            entry.stored().map(Arc::clone)
+        };
+        self.entries
+            .keys()
+            .filter(|slot| match (stored(before, slot), stored(self, slot)) {
+                (Some(old), Some(new)) => {
+                    !Arc::ptr_eq(&old, &new)
+                        && (old.schema != new.schema || old.version != new.version)
+                }
+                _ => false,
+            })
+            .map(|slot| KindId {
+                slot: *slot,
+                version: 0,
+            })
+            .collect()
+    }
+
+    fn add(&mut self, versions: Vec<ResourceKind>, defined: bool, closed: Option<&'static str>) {
         let slot = self.next;
         self.next += 1;
         let empty = Entry {
             versions: BTreeMap::new(),
             storage: 0,
+            defined,
             closed,
         };
         self.entries.insert(slot, empty);
         self.renew(slot, versions, closed);
-        slot
     }
 
     fn renew(&mut self, slot: u32, versions: Vec<ResourceKind>, closed: Option<&'static str>) {
@@ -146,6 +217,17 @@ impl Registry {
             .collect();
     }
 
+    fn slot_of(&self, group: &str, plural: &str) -> Option<u32> {
+        self.entries
+            .iter()
+            .find(|(_, entry)| {
+                entry
+                    .stored()
+                    .is_some_and(|k| k.group == group && k.plural == plural)
+            })
+            .map(|(slot, _)| *slot)
+    }
+
     /// The kind that an id names, in the version that it names. None once the kind is gone.
     pub(crate) fn kind(&self, id: KindId) -> Option<&Arc<ResourceKind>> {
         let entry = self.entries.get(&id.slot)?;
@@ -166,6 +248,14 @@ impl Registry {
         slots.into_iter().map(|slot| KindId { slot, version: 0 })
     }
 
+    /// The kinds that are compiled in, as stored.
+    pub(crate) fn compiled(&self) -> impl Iterator<Item = &Arc<ResourceKind>> {
+        self.entries
+            .values()
+            .filter(|entry| !entry.defined)
+            .filter_map(Entry::stored)
+    }
+
     /// Why no objects of a kind can be created, if none can.
     pub(crate) fn closed(&self, id: KindId) -> Option<&'static str> {
         self.entries.get(&id.slot)?.closed
@@ -183,6 +273,12 @@ impl Registry {
         self.find(|k| k.plural == plural && k.version == version && k.group == group)
     }
 
+    /// The kind that is stored under a group and a plural name.
+    pub(crate) fn by_name(&self, group: &str, plural: &str) -> Option<KindId> {
+        let slot = self.slot_of(group, plural)?;
+        Some(KindId { slot, version: 0 })
+    }
+
     /// The kind that an object reference names, in whatever version, as stored.
     pub(crate) fn by_reference(&self, api_version: &str, kind: &str) -> Option<KindId> {
         self.find(|k| k.kind == kind && self::api_version(k) == api_version)
@@ -197,6 +293,11 @@ impl Registry {
     /// The ConfigMap kind.
     pub(crate) fn config_maps(&self) -> KindId {
         self.config_maps
+    }
+
+    /// The CustomResourceDefinition kind.
+    pub(crate) fn definitions(&self) -> KindId {
+        self.definitions
     }
 }
 

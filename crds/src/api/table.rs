@@ -105,38 +105,84 @@ fn age(seconds: i64) -> String {
     }
 }
 
-/// The first match of the JSON paths that printer columns use: fields (with `\.` for a dot in a
-/// name, or `['name']`), indexes, and `[?(@.field=="text")]`.
+/// One step of a JSON path.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    /// A field of an object.
+    Field(String),
+    /// An item of a list, from its end where it is negative.
+    Item(i64),
+    /// The first value of a list or an object.
+    First,
+    /// The first item with a field of this value.
+    Where(Vec<Self>, String),
+}
+
+/// Whether a JSON path is one that printer columns can have: fields (with `\.` for a dot in a name,
+/// or `['name']`), items, `[*]`, and `[?(@.field=="text")]`.
+pub(crate) fn is_path(path: &str) -> bool {
+    parse(path).is_some()
+}
+
+/// The first match of a JSON path.
 pub(crate) fn evaluate<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
-    let mut at = object;
+    follow(object, &parse(path)?)
+}
+
+fn follow<'a>(object: &'a Value, steps: &[Step]) -> Option<&'a Value> {
+    steps.iter().try_fold(object, |at, step| match step {
+        Step::Field(name) => at.get(name),
+        Step::Item(index) => {
+            let items = at.as_array()?;
+            let from_end = usize::try_from(-index)
+                .ok()
+                .and_then(|n| items.len().checked_sub(n));
+            items.get(usize::try_from(*index).ok().or(from_end)?)
+        }
+        Step::First => match at {
+            Value::Array(items) => items.first(),
+            Value::Object(fields) => fields.values().next(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        },
+        Step::Where(path, wanted) => at.as_array()?.iter().find(|item| {
+            let found = follow(item, path);
+            found.is_some_and(|found| match found.as_str() {
+                Some(text) => text == wanted,
+                None => serde_json::from_str::<Value>(wanted).is_ok_and(|w| w == *found),
+            })
+        }),
+    })
+}
+
+fn parse(path: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
     let mut rest = path
         .trim_start_matches('{')
         .trim_end_matches('}')
         .trim_start_matches('$');
     while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix("[?(@.") {
+        if let Some(after) = rest.strip_prefix("[?(@") {
             let (condition, tail) = after.split_once(")]")?;
             let (field, wanted) = condition.split_once("==")?;
             let wanted = wanted.trim().trim_matches(['"', '\'']);
-            at = at
-                .as_array()?
-                .iter()
-                .find(|item| item[field.trim()] == wanted)?;
+            steps.push(Step::Where(parse(field.trim())?, wanted.to_owned()));
             rest = tail;
         } else if let Some(after) = rest.strip_prefix('[') {
             let (inside, tail) = after.split_once(']')?;
-            at = match inside.parse::<usize>() {
-                Ok(index) => at.get(index)?,
-                Err(_) => at.get(inside.trim_matches(['"', '\'']))?,
-            };
+            let quoted = inside.strip_prefix(['"', '\'']);
+            steps.push(match (inside, quoted) {
+                ("*", _) => Step::First,
+                (_, Some(name)) => Step::Field(name.trim_end_matches(['"', '\'']).to_owned()),
+                (index, None) => Step::Item(index.trim_end_matches(':').parse().ok()?),
+            });
             rest = tail;
         } else {
             let (field, tail) = field(rest.strip_prefix('.').unwrap_or(rest))?;
-            at = at.get(field)?;
+            steps.push(Step::Field(field));
             rest = tail;
         }
     }
-    Some(at)
+    Some(steps)
 }
 
 fn field(text: &str) -> Option<(String, &str)> {

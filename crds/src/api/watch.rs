@@ -81,6 +81,8 @@ struct Watcher {
     drain: CancellationToken,
     first: bool,
     over: bool,
+    /// Whether the kind is gone and its past is being read for the last time.
+    last: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -134,6 +136,7 @@ pub(crate) fn start(
         drain,
         first: true,
         over: false,
+        last: false,
         _permit: permit,
     };
     Ok(stream::unfold(watcher, |mut watcher| async move {
@@ -194,7 +197,8 @@ impl Watcher {
                 () = self.drain.cancelled() => return None,
                 () = tokio::time::sleep_until(self.ends) => return None,
                 changed = self.news.changed() => {
-                    if changed.is_err() {
+                    // The kind is gone: what is left of its past is given, then the watch ends.
+                    if changed.is_err() && std::mem::replace(&mut self.last, true) {
                         return None;
                     }
                 }

@@ -13,6 +13,9 @@ use tokio::sync::watch;
 use crate::api::object::{Key, Object};
 use crate::api::registry::KindId;
 
+/// Kinds that are gone whose past is still kept.
+const MAX_GONE: usize = 16;
+
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
@@ -70,8 +73,9 @@ struct Shelf {
     past_bytes: usize,
     /// All changes after this version are in `past`.
     floor: u64,
-    /// The newest version of the kind; what watches wait for.
-    news: watch::Sender<u64>,
+    /// The newest version of the kind; what watches wait for. None once the kind is gone: only
+    /// its past is kept then, for watches that have not read it to its end.
+    news: Option<watch::Sender<u64>>,
 }
 
 /// Everything that is served.
@@ -80,6 +84,8 @@ pub(crate) struct Memory {
     version: u64,
     /// By the stored id of the kind.
     shelves: BTreeMap<KindId, Shelf>,
+    /// Kinds that are gone, oldest first.
+    gone: VecDeque<KindId>,
     uids: HashMap<String, (KindId, Key)>,
     dependents: HashMap<String, BTreeSet<(KindId, Key)>>,
     limits: HistoryLimits,
@@ -91,6 +97,7 @@ impl Memory {
         Self {
             version,
             shelves: BTreeMap::new(),
+            gone: VecDeque::new(),
             uids: HashMap::new(),
             dependents: HashMap::new(),
             limits,
@@ -100,12 +107,22 @@ impl Memory {
     /// Makes room for exactly these kinds. What was held of others is forgotten, and their
     /// watches end.
     pub(crate) fn hold(&mut self, kinds: &BTreeSet<KindId>) {
-        let gone: Vec<KindId> = self.shelves.keys().copied().collect();
-        for kind in gone.into_iter().filter(|kind| !kinds.contains(kind)) {
+        let held: Vec<KindId> = self.shelves.keys().copied().collect();
+        for kind in held.into_iter().filter(|kind| !kinds.contains(kind)) {
             for object in self.objects(kind) {
                 self.unindex(kind, &object);
             }
-            self.shelves.remove(&kind);
+            if let Some(shelf) = self.shelves.get_mut(&kind)
+                && shelf.news.take().is_some()
+            {
+                shelf.objects.clear();
+                self.gone.push_back(kind);
+            }
+        }
+        while self.gone.len() > MAX_GONE {
+            if let Some(oldest) = self.gone.pop_front() {
+                self.shelves.remove(&oldest);
+            }
         }
         let floor = self.version;
         for kind in kinds {
@@ -114,7 +131,7 @@ impl Memory {
                 past: VecDeque::new(),
                 past_bytes: 0,
                 floor,
-                news: watch::Sender::new(floor),
+                news: Some(watch::Sender::new(floor)),
             });
         }
     }
@@ -142,7 +159,7 @@ impl Memory {
 
     /// Whether there is room for a kind.
     pub(crate) fn holds(&self, kind: KindId) -> bool {
-        self.shelf(kind).is_some()
+        self.shelf(kind).is_some_and(|shelf| shelf.news.is_some())
     }
 
     fn shelf(&self, kind: KindId) -> Option<&Shelf> {
@@ -151,13 +168,13 @@ impl Memory {
 
     /// Tells when a kind changes, as the version of the change; closes when the kind is gone.
     pub(crate) fn news(&self, kind: KindId) -> Option<watch::Receiver<u64>> {
-        self.shelf(kind).map(|shelf| shelf.news.subscribe())
+        Some(self.shelf(kind)?.news.as_ref()?.subscribe())
     }
 
     /// Wakes the watches of a kind.
     pub(crate) fn tell(&self, kind: KindId, version: u64) {
-        if let Some(shelf) = self.shelf(kind) {
-            shelf.news.send_replace(version);
+        if let Some(news) = self.shelf(kind).and_then(|shelf| shelf.news.as_ref()) {
+            news.send_replace(version);
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) use self::transaction::Transaction;
 
 use self::disk::{Disk, DiskError, Write, disk_key};
 use self::garbage::Garbage;
+use super::definitions::{self, Cleanup};
 use super::error::ApiError;
 use super::object::{Key, Object};
 use super::registry::{KindId, Registry};
@@ -100,6 +101,24 @@ struct Queue {
     closing: bool,
 }
 
+/// What the committer does of itself.
+#[derive(Debug)]
+struct Chores {
+    garbage: Garbage,
+    cleanup: Cleanup,
+}
+
+impl Chores {
+    fn is_empty(&self) -> bool {
+        self.garbage.is_empty() && self.cleanup.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.garbage.clear();
+        self.cleanup.clear();
+    }
+}
+
 /// The store.
 pub(crate) struct Store {
     /// Replaced by the committer alone.
@@ -122,7 +141,7 @@ impl Store {
     /// Opens the store and starts its committer.
     pub(crate) fn open(
         dir: &Path,
-        registry: Registry,
+        registry: &Registry,
         limits: HistoryLimits,
         now: Now,
         first: impl FnOnce(&mut Transaction<'_>) -> Result<(), ApiError>,
@@ -130,7 +149,11 @@ impl Store {
         let mut disk = Disk::open(dir)?;
         let mut memory = Memory::new(disk.version()?, limits);
         let mut garbage = Garbage::default();
+        let mut cleanup = Cleanup::default();
+        load(&disk, registry, &mut memory, &mut garbage)?;
+        let registry = definitions::with_stored(registry, &memory);
         load(&disk, &registry, &mut memory, &mut garbage)?;
+        cleanup.look_at(&registry, &memory);
         let store = Arc::new(Self {
             registry: RwLock::new(Arc::new(registry)),
             memory: RwLock::new(memory),
@@ -140,11 +163,11 @@ impl Store {
             committer: Mutex::default(),
             now,
         });
-        store.found(&mut disk, first)?;
+        store.found(&mut disk, first, &mut garbage)?;
         let working = Arc::clone(&store);
         let thread = std::thread::Builder::new()
             .name("api-commit".to_owned())
-            .spawn(move || working.work(disk, garbage))
+            .spawn(move || working.work(disk, Chores { garbage, cleanup }))
             .map_err(|source| DiskError::Io {
                 what: "starting the committer thread".to_owned(),
                 source,
@@ -158,6 +181,7 @@ impl Store {
         &self,
         disk: &mut Disk,
         first: impl FnOnce(&mut Transaction<'_>) -> Result<(), ApiError>,
+        garbage: &mut Garbage,
     ) -> Result<(), OpenError> {
         let memory = self.memory.read();
         let registry = self.registry();
@@ -167,7 +191,7 @@ impl Store {
         drop(memory);
         self.commit(disk, &registry, &changes)
             .map_err(OpenError::Namespaces)?;
-        self.memory.write().apply(&changes);
+        self.show(disk, &registry, &changes, garbage);
         Ok(())
     }
 
@@ -255,24 +279,24 @@ impl Store {
         }
     }
 
-    fn work(&self, mut disk: Disk, mut garbage: Garbage) {
+    fn work(&self, mut disk: Disk, mut chores: Chores) {
         loop {
-            let (jobs, closing) = self.next_group(&garbage);
+            let (jobs, closing) = self.next_group(&chores);
             if jobs.is_empty() && closing {
                 return;
             }
-            let group = AssertUnwindSafe(|| self.commit_group(&mut disk, &mut garbage, jobs));
+            let group = AssertUnwindSafe(|| self.commit_group(&mut disk, &mut chores, jobs));
             if catch_unwind(group).is_err() {
                 // What was staged is lost or half visible: only opening again makes it whole.
                 self.fail("the committer of the object store had a defect and was stopped");
-                garbage.clear();
+                chores.clear();
             }
         }
     }
 
-    fn next_group(&self, garbage: &Garbage) -> (Vec<Box<dyn Job>>, bool) {
+    fn next_group(&self, chores: &Chores) -> (Vec<Box<dyn Job>>, bool) {
         let mut queue = self.queue.lock();
-        while queue.jobs.is_empty() && garbage.is_empty() && !queue.closing {
+        while queue.jobs.is_empty() && chores.is_empty() && !queue.closing {
             self.arrived.wait(&mut queue);
         }
         let count = queue.jobs.len().min(MAX_GROUP);
@@ -281,9 +305,9 @@ impl Store {
         (jobs, queue.closing)
     }
 
-    fn commit_group(&self, disk: &mut Disk, garbage: &mut Garbage, mut jobs: Vec<Box<dyn Job>>) {
+    fn commit_group(&self, disk: &mut Disk, chores: &mut Chores, mut jobs: Vec<Box<dyn Job>>) {
         if let Some(failure) = self.failure() {
-            garbage.clear();
+            chores.clear();
             finish(jobs, &Err(ApiError::internal(failure)));
             return;
         }
@@ -297,20 +321,46 @@ impl Store {
                 transaction.roll_back(mark);
             }
         }
-        garbage.collect(&mut transaction);
+        chores.garbage.collect(&mut transaction);
+        chores.cleanup.collect(&mut transaction);
+        if transaction.touches(registry.definitions())
+            && let Err(error) = definitions::settle(&mut transaction)
+        {
+            tracing::error!(%error, "names could not be granted to definitions of kinds");
+        }
         let changes = transaction.into_changes();
         drop(memory);
 
         let fate = self.commit(disk, &registry, &changes);
         if fate.is_ok() {
-            self.memory.write().apply(&changes);
+            self.show(disk, &registry, &changes, &mut chores.garbage);
             let memory = self.memory.read();
             for change in &changes {
-                garbage.after(&registry, change, &memory);
+                chores.garbage.after(&registry, change, &memory);
+                chores.cleanup.after(&registry, change);
                 memory.tell(change.kind, change.event.version);
             }
         }
         finish(jobs, &fate);
+    }
+
+    /// Makes durable changes visible, and with them the kinds that they define: whoever sees the
+    /// one sees the other.
+    fn show(&self, disk: &Disk, registry: &Registry, changes: &[Change], garbage: &mut Garbage) {
+        let next = definitions::renewed(registry, changes);
+        let mut memory = self.memory.write();
+        memory.apply(changes);
+        let Some(next) = next else { return };
+        if let Err(error) = load(disk, &next, &mut memory, garbage) {
+            self.fail(&error.to_string());
+        }
+        for id in next.renewed_since(registry) {
+            let Some(kind) = next.kind(id) else { continue };
+            for object in memory.objects(id) {
+                memory.restore(id, &version::settle(kind, &object));
+            }
+        }
+        *self.registry.write() = Arc::new(next);
     }
 
     fn commit(

@@ -10,6 +10,7 @@ mod applying;
 mod bad;
 mod bad_rows;
 mod calls;
+mod definitions;
 mod deleting;
 mod durable;
 mod model;
