@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use heddle_broker::clock::ManualClock;
+use heddle_broker::log::jetstream::JetStreamStore;
 use heddle_broker::log::suite::Subject;
 use heddle_broker::log::{Health, Log, LogStore, OpenError, Retention};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::server::{Server, program};
-use super::{Connected, connect, open};
+use super::{Connected, connect, wait_to_open};
 
 /// A store on a server of its own.
 struct JetStream {
@@ -20,11 +22,11 @@ struct JetStream {
 
 /// A store that waits where the real one says that it is not ready yet.
 #[derive(Debug)]
-struct Patient(heddle_broker::log::jetstream::JetStreamStore);
+struct Patient(JetStreamStore, watch::Receiver<u64>);
 
 impl LogStore for Patient {
     fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
-        open(&self.0, name, retention)
+        wait_to_open(&self.0, self.1.clone(), name, retention)
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {
@@ -43,9 +45,9 @@ impl LogStore for Patient {
 fn connected(server: &Server, clock: &Arc<ManualClock>) -> Connected {
     tokio::task::block_in_place(|| {
         Handle::current().block_on(async {
-            let connected = connect(&server.url(), Arc::clone(clock) as _).await;
+            let connected = connect(&server.url(), Arc::clone(clock) as _);
             // The names are known once the first change is told.
-            let mut changes = connected.store.changes();
+            let mut changes = connected.changes.clone();
             changes.wait_for(|count| *count > 0).await.unwrap();
             connected
         })
@@ -65,7 +67,10 @@ impl Subject for JetStream {
     }
 
     fn store(&self) -> Arc<dyn LogStore> {
-        Arc::new(Patient(self.connected.store.clone()))
+        Arc::new(Patient(
+            self.connected.store.clone(),
+            self.connected.changes.clone(),
+        ))
     }
 
     /// The server restarts too, with what it has on its disk.

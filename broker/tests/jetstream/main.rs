@@ -11,7 +11,7 @@ use std::time::Duration;
 use heddle_broker::clock::Clock;
 use heddle_broker::log::jetstream::{JetStreamStore, Options, Template};
 use heddle_broker::log::{Log, LogStore, OpenError, Retention};
-use tokio::time::Instant;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A store, and how to end it.
 struct Connected {
     store: JetStreamStore,
+    changes: watch::Receiver<u64>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -41,7 +42,7 @@ impl Drop for Connected {
     }
 }
 
-async fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
+fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
     let stop = CancellationToken::new();
     let options = Options {
         servers: url.to_owned(),
@@ -52,9 +53,9 @@ async fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
         upkeep: (Duration::from_millis(10), Duration::from_millis(50)),
     };
     let tracker = TaskTracker::new();
-    let store = JetStreamStore::connect(options, tracker.clone(), stop.clone())
-        .await
-        .unwrap();
+    let counter = Arc::new(watch::Sender::new(0));
+    let changes = counter.subscribe();
+    let store = JetStreamStore::start(options, counter, tracker.clone(), stop.clone());
     // Tests of the same log twice give the same events again.
     let template = Template {
         duplicate_window: Duration::ZERO,
@@ -63,31 +64,36 @@ async fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
     let store = store.with(template);
     Connected {
         store,
+        changes,
         tracker,
         stop,
     }
 }
 
-/// Opens a log when it can be opened. Blocks, as callers of [`LogStore`] may.
-fn open(
+impl Connected {
+    /// Opens a log when it can be opened. Blocks, as callers of [`LogStore`] may.
+    fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
+        wait_to_open(&self.store, self.changes.clone(), name, retention)
+    }
+}
+
+fn wait_to_open(
     store: &JetStreamStore,
+    mut changes: watch::Receiver<u64>,
     name: &str,
     retention: Retention,
 ) -> Result<Arc<dyn Log>, OpenError> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match store.open(name, retention) {
-            Err(error) if Instant::now() < deadline && !name.is_empty() && name.len() <= 512 => {
-                let mut changes = store.changes();
-                let wait = async {
-                    if store.open(name, retention).is_err() {
-                        drop(tokio::time::timeout(Duration::from_secs(1), changes.changed()).await);
-                    }
-                };
-                drop(error);
-                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(wait));
+    let opened = async {
+        loop {
+            changes.mark_unchanged();
+            match store.open(name, retention) {
+                Err(_) if (1..=512).contains(&name.len()) => changes.changed().await.unwrap(),
+                outcome => return outcome,
             }
-            outcome => return outcome,
         }
-    }
+    };
+    let patient = tokio::time::timeout(PATIENCE, opened);
+    let opened =
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(patient));
+    opened.expect("the log is not opened")
 }

@@ -7,8 +7,8 @@ use heddle_broker::clock::SystemClock;
 use heddle_broker::log::suite::{event, read_all, until};
 use heddle_broker::log::{AppendError, Health, LogStore as _, Retention};
 
+use super::connect;
 use super::server::{Server, program};
-use super::{connect, open};
 
 const ROUNDS: u64 = 5;
 
@@ -16,8 +16,8 @@ const ROUNDS: u64 = 5;
 async fn what_was_acknowledged_survives_kills_and_what_was_not_is_refused() {
     let Some(program) = program() else { return };
     let mut server = Server::start(&program);
-    let connected = connect(&server.url(), Arc::new(SystemClock)).await;
-    let log = open(&connected.store, "log", Retention::default()).unwrap();
+    let connected = connect(&server.url(), Arc::new(SystemClock));
+    let log = connected.open("log", Retention::default()).unwrap();
     let (mut acknowledged, mut refused, mut n) = (BTreeSet::new(), 0, 0);
     for _ in 0..ROUNDS {
         let mut commits = Vec::new();

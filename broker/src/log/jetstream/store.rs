@@ -2,10 +2,10 @@
 //!
 //! Nothing here waits for a server: [`LogStore::open`] answers from memory. A log that is not known
 //! yet is looked up or made by a task, and until that is done, opening it is an error that says what is
-//! going on. [`JetStreamStore::changes`] tells when it is worth asking again.
+//! going on. A counter that the caller gives tells when it is worth asking again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_nats::connection::State as Connection;
@@ -58,9 +58,10 @@ pub struct JetStreamStore {
 #[derive(Debug)]
 struct Inner {
     options: Options,
-    context: Context,
+    /// Set as soon as there is a client, which may not have reached a server yet.
+    context: OnceLock<Context>,
     logs: Mutex<Logs>,
-    changes: watch::Sender<u64>,
+    changes: Arc<watch::Sender<u64>>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -78,44 +79,33 @@ struct Logs {
 
 impl JetStreamStore {
     /// A store behind the servers in `options`. Connects in the background, and again whenever the
-    /// connection is lost. All tasks run on `tracker` until `stop`.
-    ///
-    /// # Errors
-    ///
-    /// The URLs or credentials cannot be used.
-    pub async fn connect(
+    /// connection is lost. All tasks run on `tracker` until `stop`. `changes` grows whenever a log was
+    /// opened or could not be, or the names are known: opening and listing answer anew then.
+    #[must_use]
+    pub fn start(
         options: Options,
+        changes: Arc<watch::Sender<u64>>,
         tracker: TaskTracker,
         stop: CancellationToken,
-    ) -> Result<Self, OpenError> {
-        let connect = options.connect.clone();
-        let connecting = connect
-            .name("heddle")
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .connect(options.servers.as_str());
-        let client = connecting.await.map_err(|error| OpenError {
-            name: options.servers.clone(),
-            reason: error.to_string(),
-        })?;
-        let context = ContextBuilder::new()
-            .timeout(PATIENCE)
-            .ack_timeout(PATIENCE)
-            .build(client);
+    ) -> Self {
         let inner = Arc::new(Inner {
             options,
-            context,
+            context: OnceLock::new(),
             logs: Mutex::default(),
-            changes: watch::Sender::new(0),
+            changes,
             tracker: tracker.clone(),
             stop: stop.clone(),
         });
-        let listing = Arc::clone(&inner);
-        tracker.spawn(async move { stop.run_until_cancelled(listing.list()).await });
-        Ok(Self {
+        let starting = Arc::clone(&inner);
+        let start = async move {
+            starting.connect().await;
+            starting.list().await;
+        };
+        tracker.spawn(async move { stop.run_until_cancelled(start).await });
+        Self {
             inner,
             template: Template::default(),
-        })
+        }
     }
 
     /// The same store, whose new streams are made like `template`.
@@ -125,13 +115,6 @@ impl JetStreamStore {
             inner: Arc::clone(&self.inner),
             template,
         }
-    }
-
-    /// Grows whenever a log was opened or could not be, or the names are known: opening and listing
-    /// answer anew then.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.inner.changes.subscribe()
     }
 
     /// What a [`Template`] promises less than its user may think; for a condition.
@@ -195,12 +178,9 @@ impl LogStore for JetStreamStore {
     }
 
     fn health(&self) -> Health {
-        match self.inner.context.client().connection_state() {
-            Connection::Connected => Health::Ready,
-            Connection::Pending | Connection::Disconnected => Health::Degraded(format!(
-                "the NATS servers {} cannot be reached",
-                self.inner.options.servers
-            )),
+        match self.inner.connected() {
+            Ok(_) => Health::Ready,
+            Err(reason) => Health::Degraded(reason),
         }
     }
 }
@@ -210,8 +190,47 @@ impl Inner {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Makes the client, which then connects by itself.
+    async fn connect(&self) {
+        loop {
+            let connect = self.options.connect.clone();
+            let connecting = connect
+                .name("heddle")
+                .retry_on_initial_connect()
+                .max_reconnects(None)
+                .connect(self.options.servers.as_str());
+            match connecting.await {
+                Ok(client) => {
+                    let context = ContextBuilder::new()
+                        .timeout(PATIENCE)
+                        .ack_timeout(PATIENCE)
+                        .build(client);
+                    self.context.get_or_init(|| context);
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, servers = self.options.servers, "the NATS servers cannot be used");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The way to the servers, while there is a connection; or what to tell people.
+    fn connected(&self) -> Result<&Context, String> {
+        self.context
+            .get()
+            .filter(|context| context.client().connection_state() == Connection::Connected)
+            .ok_or_else(|| {
+                format!(
+                    "the NATS servers {} cannot be reached",
+                    self.options.servers
+                )
+            })
+    }
+
     /// Learns the names of the streams that are there, once the server can be reached.
-    async fn list(self: Arc<Self>) {
+    async fn list(&self) {
         loop {
             match self.names().await {
                 Ok(names) => {
@@ -232,7 +251,7 @@ impl Inner {
 
     async fn names(&self) -> Result<BTreeSet<String>, String> {
         let prefix = format!("{}_", self.options.prefix);
-        let streams = self.context.streams();
+        let streams = self.connected()?.streams();
         let names = streams.try_filter_map(|info| {
             let ours = info.config.name.starts_with(&prefix);
             let name = info.config.metadata.get(names::LOG).cloned();
@@ -302,13 +321,8 @@ impl Inner {
         name: &str,
         template: &Template,
     ) -> Result<(Place, jetstream::stream::State), String> {
-        let client = self.context.client();
-        if client.connection_state() != Connection::Connected {
-            return Err(format!(
-                "the NATS servers {} cannot be reached",
-                self.options.servers
-            ));
-        }
+        let context = self.connected()?;
+        let client = context.client();
         let (major, minor, patch) = OLDEST;
         if !client.is_server_compatible(major, minor, patch) {
             let version = client.server_info().version;
@@ -322,7 +336,7 @@ impl Inner {
         }
         let stream = names::stream(&self.options.prefix, name);
         let config = template.config(&stream, name);
-        let found = self.context.get_or_create_stream(config).await;
+        let found = context.get_or_create_stream(config).await;
         let found = found.map_err(|error| error.to_string())?;
         let info = found.cached_info();
         if info.config.metadata.get(names::LOG).map(String::as_str) != Some(name) {
@@ -334,7 +348,7 @@ impl Inner {
             return Err(format!("the stream {stream} does not allow direct gets"));
         }
         let place = Place {
-            context: self.context.clone(),
+            context: context.clone(),
             prefix: API.to_owned(),
             subject: names::subject(&stream),
             stream,
@@ -347,11 +361,10 @@ impl Inner {
     async fn delete(self: Arc<Self>, name: String) {
         let stream = names::stream(&self.options.prefix, &name);
         loop {
-            match self.context.delete_stream(&stream).await {
-                Ok(_) => break,
-                Err(error) if is_gone(&error.kind()) => break,
-                Err(error) => {
-                    tracing::warn!(log = %name, %error, "a stream could not be deleted");
+            match self.delete_stream(&stream).await {
+                Ok(()) => break,
+                Err(reason) => {
+                    tracing::warn!(log = %name, %reason, "a stream could not be deleted");
                     let pause = tokio::time::sleep(PAUSE);
                     if self.stop.run_until_cancelled(pause).await.is_none() {
                         return;
@@ -361,6 +374,13 @@ impl Inner {
         }
         self.logs.lock().removing.remove(&name);
         self.tell();
+    }
+
+    async fn delete_stream(&self, stream: &str) -> Result<(), String> {
+        match self.connected()?.delete_stream(stream).await {
+            Err(error) if !is_gone(&error.kind()) => Err(error.to_string()),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 }
 
