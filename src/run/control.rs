@@ -183,6 +183,7 @@ async fn reconcile(
     let mut writes = FuturesUnordered::new();
     let mut everything = tokio::time::interval(RESYNC);
     let mut brokers = tokio::time::interval(BROKER_RESYNC);
+    let mut stores = controllers.brokers.changes();
     loop {
         if shared.queue.is_empty() && writes.is_empty() {
             controllers.consumers.settle();
@@ -201,6 +202,10 @@ async fn reconcile(
             }
             Some(()) = writes.next() => {}
             _ = everything.tick() => push_all(&shared, |_| true),
+            Ok(()) = stores.changed() => {
+                controllers.brokers.remove_orphans(&shared.world.read());
+                push_all(&shared, |kind| kind == "Broker");
+            }
             _ = brokers.tick() => push_all(&shared, |kind| kind == "Broker"),
         }
     }

@@ -5,13 +5,28 @@ use std::time::Duration;
 use anyhow::Context;
 use heddle_crds::eventing::{Broker, BrokerSpec};
 use heddle_crds::kube::writer::resource_of;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DynamicObject, PostParams};
 use kube::runtime::wait::await_condition;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 
 use crate::cli::apply::apply_all;
 use crate::cli::http::client as http_client;
 use crate::cli::manifest::{EventDocument, Manifest};
+
+/// What tells this installation from others that share servers with it: by Kubernetes' custom, the
+/// uid of the namespace `kube-system` is that of the cluster. The first twelve digits are enough.
+pub(super) async fn installation(client: &Client) -> anyhow::Result<String> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let uid = namespaces.get("kube-system").await?.uid();
+    let digits = uid
+        .unwrap_or_default()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(12)
+        .collect();
+    Ok(digits)
+}
 
 /// Makes the Broker `default` in the namespace `default`. One that is there is left as it is.
 pub(super) async fn create_default_broker(client: &Client) -> anyhow::Result<()> {

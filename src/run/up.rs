@@ -10,8 +10,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use heddle_broker::clock::{Clock, SystemClock};
-use heddle_broker::control::Control as BrokerControl;
 use heddle_broker::control::sightings::Sightings;
+use heddle_broker::control::{Control as BrokerControl, Stores, Surroundings};
 use heddle_broker::directory::{Directory, SharedDirectory};
 use heddle_broker::ingress::{Ingress, IngressOptions};
 use heddle_broker::log::memory::{MemoryOptions, MemoryStore};
@@ -69,7 +69,15 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
         &api_name,
         parts.now(),
     )?;
-    let synced = parts.start(listeners, &entrance, max_event_bytes, log_level, &shutdown);
+    let installation = first_steps::installation(&client).await?;
+    let synced = parts.start(
+        listeners,
+        &entrance,
+        installation,
+        max_event_bytes,
+        log_level,
+        &shutdown,
+    );
     entrance.write_kubeconfig()?;
     let ready = async {
         if !data_dir.is_initialized()? {
@@ -237,6 +245,7 @@ impl Parts {
         &self,
         listeners: Listeners,
         entrance: &Entrance,
+        installation: String,
         max_event_bytes: u32,
         log_level: LogLevel,
         shutdown: &Shutdown,
@@ -250,7 +259,7 @@ impl Parts {
         let (tracker, graceful) = (&shutdown.tracker, &shutdown.graceful);
         self.api.serve(api, entrance.access(), tracker, graceful);
         tracker.spawn(entrance.clone().keep(graceful.clone()));
-        let controllers = self.controllers(shutdown);
+        let controllers = self.controllers(installation, shutdown);
         let client = self.api.client();
         let synced = control::start(controllers, &client, &shutdown.tracker, &shutdown.graceful);
 
@@ -290,13 +299,19 @@ impl Parts {
         synced
     }
 
-    fn controllers(&self, shutdown: &Shutdown) -> Controllers {
-        let brokers = BrokerControl::new(
-            self.ingress_url.clone(),
+    fn controllers(&self, installation: String, shutdown: &Shutdown) -> Controllers {
+        let stores = Stores::new(
             Arc::clone(&self.segments) as Arc<dyn LogStore>,
             Arc::clone(&self.memory) as Arc<dyn LogStore>,
-            Arc::clone(&self.directory),
+            Surroundings {
+                installation,
+                clock: Arc::clone(&self.clock),
+                tracker: shutdown.tracker.clone(),
+                stop: shutdown.graceful.clone(),
+            },
         );
+        let directory = Arc::clone(&self.directory);
+        let brokers = BrokerControl::new(self.ingress_url.clone(), stores, directory);
         let names = [handlers::EVENT_DISPLAY.to_owned()].into();
         let consumers =
             ConsumerControl::new(Arc::clone(&self.dispatcher), brokers.open_logs(), names);

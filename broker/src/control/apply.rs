@@ -8,10 +8,12 @@ use heddle_crds::kube::writer::Write;
 use heddle_crds::world::World;
 use jiff::Timestamp;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
-use super::{Facts, Step, StoreKind, plan};
+use super::{Facts, Step, Stores, plan};
 use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
-use crate::log::{Log, LogStore, Retention};
+use crate::log::absent::AbsentLog;
+use crate::log::{Log, Retention};
 
 /// The logs that are open, by name. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +51,9 @@ impl OpenLogs {
 /// Turns Brokers and channels into logs and addresses.
 #[derive(Debug)]
 pub struct Control {
-    segment: Arc<dyn LogStore>,
-    memory: Arc<dyn LogStore>,
+    stores: Stores,
+    /// Stands where a log cannot be opened.
+    absent: Arc<dyn Log>,
     directory: SharedDirectory,
     facts: Facts,
     open: OpenLogs,
@@ -60,29 +63,30 @@ pub struct Control {
 }
 
 impl Control {
-    /// A controller that keeps durable logs in `segment`, others in `memory`, and publishes
-    /// `directory`. `ingress_url` is what addresses begin with.
+    /// A controller that keeps logs in `stores` and publishes `directory`. `ingress_url` is what
+    /// addresses begin with.
     #[must_use]
-    pub fn new(
-        ingress_url: String,
-        segment: Arc<dyn LogStore>,
-        memory: Arc<dyn LogStore>,
-        directory: SharedDirectory,
-    ) -> Self {
-        let kept = segment.names().into_iter().chain(memory.names()).collect();
+    pub fn new(ingress_url: String, stores: Stores, directory: SharedDirectory) -> Self {
         let facts = Facts {
             ingress_url,
             ..Facts::default()
         };
         Self {
-            segment,
-            memory,
+            stores,
+            absent: Arc::new(AbsentLog::default()),
             directory,
             facts,
             open: OpenLogs::default(),
             retentions: BTreeMap::new(),
-            kept,
+            kept: BTreeSet::new(),
         }
+    }
+
+    /// Grows when opening logs, or the names of those that are kept, may have another outcome than
+    /// before. Brokers are to be looked at again then, and [`Control::remove_orphans`] to be called.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.stores.changes()
     }
 
     /// The logs that are open.
@@ -95,6 +99,9 @@ impl Control {
     /// wakes up for an object that went while the process was down. To be called once the world
     /// is complete.
     pub fn remove_orphans(&mut self, world: &World) {
+        for store in self.stores.all() {
+            self.kept.extend(store.names());
+        }
         let known: BTreeSet<String> = (world.brokers.iter())
             .map(|broker| super::broker::log_of(broker))
             .chain(
@@ -159,7 +166,7 @@ impl Control {
             };
             let found = match self.open.get(name) {
                 Some(log) => Ok(log),
-                None => self.store(*store).open(name, *retention),
+                None => self.stores.of(store).open(name, *retention),
             };
             let fact = match found {
                 Ok(log) => {
@@ -184,13 +191,6 @@ impl Control {
         news
     }
 
-    fn store(&self, kind: StoreKind) -> &dyn LogStore {
-        match kind {
-            StoreKind::Segment => &*self.segment,
-            StoreKind::Memory => &*self.memory,
-        }
-    }
-
     fn remove_logs(&mut self, prefix: &str, keep: Option<&str>) {
         let gone: Vec<String> = self
             .kept
@@ -206,7 +206,7 @@ impl Control {
 
     fn remove_log(&mut self, name: &str) {
         tracing::info!(log = %name, "removing the log of an object that is gone");
-        for store in [&self.segment, &self.memory] {
+        for store in self.stores.all() {
             if let Err(error) = store.remove(name) {
                 tracing::error!(log = %name, %error, "a log could not be removed");
                 return;
@@ -219,9 +219,8 @@ impl Control {
     }
 
     fn serve(&self, kind: EntryKind, namespace: &str, name: &str, log: &str) {
-        let Some(log) = self.open.get(log) else {
-            return;
-        };
+        let log = self.open.get(log);
+        let log = log.unwrap_or_else(|| Arc::clone(&self.absent));
         let address = format!("{namespace}/{name}");
         let current = self.directory.load();
         let served = match kind {

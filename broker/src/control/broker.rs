@@ -20,7 +20,12 @@ use crate::directory::EntryKind;
 use crate::log::{LogStats, Retention};
 
 /// The classes that are ours.
-pub const CLASSES: [&str; 2] = ["MTChannelBasedBroker", "Heddle"];
+pub const CLASSES: &[&str] = &[
+    "MTChannelBasedBroker",
+    "Heddle",
+    #[cfg(feature = "jetstream")]
+    super::jetstream::CLASS,
+];
 
 /// Whether the Broker is ours to look after.
 #[must_use]
@@ -54,10 +59,10 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
     let log = log_of(broker);
     let store = store(world, broker);
     let mut steps = match &store {
-        Ok(store) => place.serve(facts, *store, &log, retention(broker.annotations())),
+        Ok(store) => place.serve(facts, store.clone(), &log, retention(broker.annotations())),
         Err(_) => vec![place.withdraw()],
     };
-    let status = status(world, facts, broker, &log, store.err().as_deref(), now);
+    let status = status(world, facts, broker, &log, store.as_ref(), now);
     let write = status_write(key, &**broker, broker.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));
     steps
@@ -89,6 +94,11 @@ struct Template {
 
 /// Which store keeps the Broker's events; or what is wrong with its configuration, for people.
 pub fn store(world: &World, broker: &Broker) -> Result<StoreKind, String> {
+    #[cfg(feature = "jetstream")]
+    if broker.annotations().get(BROKER_CLASS).map(String::as_str) == Some(super::jetstream::CLASS) {
+        let place = super::jetstream::place(world, broker)?;
+        return Ok(StoreKind::JetStream(place.into()));
+    }
     let Some(config) = &broker.spec.config else {
         return Ok(StoreKind::Segment);
     };
@@ -128,9 +138,10 @@ fn status(
     facts: &Facts,
     broker: &Broker,
     log: &str,
-    refused: Option<&str>,
+    store: Result<&StoreKind, &String>,
     now: Timestamp,
 ) -> BrokerStatus {
+    let refused = store.err().map(String::as_str);
     let mut status = broker.status.clone().unwrap_or_default();
     status.observed_generation = broker.metadata.generation;
     let namespace = broker.namespace().unwrap_or_default();
@@ -139,6 +150,9 @@ fn status(
     let mut manage = types::CONDITIONS.manage(&mut conditions, now);
     manage.initialize();
     mark_log(&mut manage, refused, fact);
+    if let Ok(store) = store {
+        mark_durability(&mut manage, store);
+    }
     manage.mark_true(types::INGRESS_READY);
     manage.mark_true(types::FILTER_READY);
     report::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
@@ -148,11 +162,12 @@ fn status(
         let url = format!("{}/{namespace}/{}", facts.ingress_url, broker.name_any());
         status.address = Some(report::address(url));
     } else {
-        manage.mark_false(
-            types::ADDRESSABLE,
-            "NotServed",
-            "The broker has no log yet.",
-        );
+        let cause = match fact {
+            Some(Err(reason)) => Some(reason.as_str()),
+            Some(Ok(_)) | None => refused,
+        };
+        let cause = cause.unwrap_or("The broker has no log yet.");
+        manage.mark_false(types::ADDRESSABLE, "NotServed", cause);
     }
     status.addresses = status.address.iter().cloned().collect();
     let sink = broker
@@ -182,6 +197,22 @@ fn mark_log(
         (None, Some(Ok(stats))) => {
             manage.mark_true(condition);
             mark_retention(manage, stats);
+        }
+    }
+}
+
+/// The condition that says whether what keeps the log promises less than people may think.
+/// Informational.
+pub const LOG_DURABILITY: &str = "LogDurability";
+
+#[cfg_attr(not(feature = "jetstream"), allow(unused_variables))]
+fn mark_durability(manage: &mut ConditionManager<'_>, store: &StoreKind) {
+    #[cfg(feature = "jetstream")]
+    if let StoreKind::JetStream(place) = store {
+        use crate::log::jetstream::JetStreamStore;
+        match JetStreamStore::doubts(&place.template) {
+            Some(doubt) => manage.mark_false(LOG_DURABILITY, "NotReplicated", doubt),
+            None => manage.mark_true(LOG_DURABILITY),
         }
     }
 }

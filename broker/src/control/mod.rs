@@ -7,6 +7,8 @@
 //! * [`channel`]: Channel -> the channel behind it; its address is that channel's.
 //! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
 //! * [`event_type`]: EventType -> whether its referent exists; and EventTypes for events that came in.
+//! * [`jetstream`]: where Brokers of the class `NatsJetStreamBroker` keep their events.
+//! * [`stores`]: what keeps logs.
 //! * [`apply`]: the executor.
 //! * [`sightings`]: notices which types of events come in.
 //! * [`admission`]: refuses Triggers whose filters cannot be built.
@@ -17,10 +19,15 @@ pub mod broker;
 pub mod channel;
 pub mod event_type;
 pub mod in_memory_channel;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 pub mod report;
 pub mod sightings;
+pub mod stores;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "jetstream")]
+use std::sync::Arc;
 
 use heddle_crds::kube::queue::Key;
 use heddle_crds::kube::writer::{Write, status_patch};
@@ -28,17 +35,21 @@ use heddle_crds::world::World;
 use jiff::Timestamp;
 
 pub use apply::{Control, OpenLogs};
+pub use stores::{Stores, Surroundings};
 
 use crate::directory::EntryKind;
 use crate::log::{LogStats, Retention};
 
 /// Which store keeps a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// The durable log in the data directory.
     Segment,
     /// Memory, until the process ends.
     Memory,
+    /// NATS JetStream.
+    #[cfg(feature = "jetstream")]
+    JetStream(Arc<jetstream::Place>),
 }
 
 /// What plans know besides objects.
@@ -133,7 +144,8 @@ impl<'a> Place<'a> {
         vec![withdraw, remove]
     }
 
-    /// Keeps events in this log and no other, and takes them as soon as it is open.
+    /// Keeps events in this log and no other, and takes them as soon as it was tried to open it: where
+    /// that failed, producers are told to come again.
     fn serve(self, facts: &Facts, store: StoreKind, log: &str, retention: Retention) -> Vec<Step> {
         let mut steps = vec![
             Step::RemoveLogs {
@@ -146,7 +158,7 @@ impl<'a> Place<'a> {
                 retention,
             },
         ];
-        if matches!(facts.logs.get(log), Some(Ok(_))) {
+        if facts.logs.contains_key(log) {
             steps.push(Step::Serve {
                 kind: self.kind,
                 namespace: self.key.namespace.clone(),

@@ -34,6 +34,7 @@
 //! 9. *Resuming.* After a reopen, `next` is one past the last committed event at least, and no
 //!    offset is ever given to a second event, also not after a removal of all events.
 
+pub mod absent;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 pub mod memory;

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod outages;
+#[path = "../../../tests/support/nats.rs"]
 mod server;
 
 use std::sync::Arc;
@@ -55,7 +56,7 @@ fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
     let tracker = TaskTracker::new();
     let counter = Arc::new(watch::Sender::new(0));
     let changes = counter.subscribe();
-    let store = JetStreamStore::start(options, counter, tracker.clone(), stop.clone());
+    let store = JetStreamStore::start(options, counter, &tracker, stop.clone());
     // Tests of the same log twice give the same events again.
     let template = Template {
         duplicate_window: Duration::ZERO,

@@ -21,7 +21,7 @@ use super::log::{JetStreamLog, Place};
 use super::stream::Template;
 use super::upkeep::{self, Pace};
 use super::{names, publish};
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::log::{Health, Log, LogStore, OpenError, Retention, check_name};
 
 /// The oldest server that keeps the laws: atomic batches came with it.
@@ -46,6 +46,20 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// How often to look after a stream that is busy, and after one that is idle.
     pub upkeep: (Duration, Duration),
+}
+
+impl Options {
+    /// How to reach `servers`, without credentials beside those in the URLs, by the machine's clock.
+    #[must_use]
+    pub fn new(servers: &str) -> Self {
+        Self {
+            servers: servers.to_owned(),
+            connect: async_nats::ConnectOptions::new(),
+            prefix: "heddle".to_owned(),
+            clock: Arc::new(SystemClock),
+            upkeep: (Duration::from_secs(1), Duration::from_secs(10)),
+        }
+    }
 }
 
 /// Logs in the streams of one NATS account.
@@ -85,7 +99,7 @@ impl JetStreamStore {
     pub fn start(
         options: Options,
         changes: Arc<watch::Sender<u64>>,
-        tracker: TaskTracker,
+        tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let inner = Arc::new(Inner {

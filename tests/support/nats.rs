@@ -66,6 +66,13 @@ impl Server {
         self.run(&port);
     }
 
+    /// The names of its streams.
+    pub(crate) async fn streams(&self) -> Vec<String> {
+        let client = async_nats::connect(self.url()).await.unwrap();
+        let names = async_nats::jetstream::new(client).stream_names();
+        futures::TryStreamExt::try_collect(names).await.unwrap()
+    }
+
     fn run(&mut self, port: &str) {
         let ports = self.directory.path().join("ports");
         // What an earlier process left there is of no use.

@@ -1,0 +1,116 @@
+//! The stores that the logs of Brokers and channels are kept in.
+//!
+//! `memory` and `segment` are there from the start. Stores on servers come to be when a Broker names
+//! them, one for each set of servers, and then stay. [`Stores::changes`] tells when one of them has
+//! found something out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::StoreKind;
+use crate::clock::Clock;
+use crate::log::LogStore;
+
+/// What stores on servers need.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Tells this installation from others on the same servers; letters, digits and `-`.
+    pub installation: String,
+    /// Gives events their times.
+    pub clock: Arc<dyn Clock>,
+    /// What all tasks run on.
+    pub tracker: TaskTracker,
+    /// Ends them.
+    pub stop: CancellationToken,
+}
+
+/// All stores.
+#[derive(Debug)]
+pub struct Stores {
+    segment: Arc<dyn LogStore>,
+    memory: Arc<dyn LogStore>,
+    #[cfg_attr(not(feature = "jetstream"), allow(dead_code))]
+    surroundings: Surroundings,
+    #[cfg(feature = "jetstream")]
+    jetstream: BTreeMap<String, crate::log::jetstream::JetStreamStore>,
+    changes: Arc<watch::Sender<u64>>,
+}
+
+impl Stores {
+    /// The stores of this process, to which those on servers come later.
+    #[must_use]
+    pub fn new(
+        segment: Arc<dyn LogStore>,
+        memory: Arc<dyn LogStore>,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self {
+            segment,
+            memory,
+            surroundings,
+            #[cfg(feature = "jetstream")]
+            jetstream: BTreeMap::new(),
+            changes: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// Grows when a store on a server has opened a log, or could not, or knows its names.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The store of a kind.
+    pub(super) fn of(&mut self, kind: &StoreKind) -> Arc<dyn LogStore> {
+        match kind {
+            StoreKind::Segment => Arc::clone(&self.segment),
+            StoreKind::Memory => Arc::clone(&self.memory),
+            #[cfg(feature = "jetstream")]
+            StoreKind::JetStream(place) => {
+                let store = self
+                    .jetstream
+                    .entry(place.servers.clone())
+                    .or_insert_with(|| {
+                        start(
+                            &place.servers,
+                            &self.surroundings,
+                            Arc::clone(&self.changes),
+                        )
+                    });
+                Arc::new(store.with(place.template.clone()))
+            }
+        }
+    }
+
+    /// All stores there are.
+    pub(super) fn all(&self) -> Vec<Arc<dyn LogStore>> {
+        #[allow(unused_mut)] // Nothing comes to them in a build without stores on servers.
+        let mut all = vec![Arc::clone(&self.segment), Arc::clone(&self.memory)];
+        #[cfg(feature = "jetstream")]
+        for store in self.jetstream.values() {
+            all.push(Arc::new(store.clone()));
+        }
+        all
+    }
+}
+
+#[cfg(feature = "jetstream")]
+fn start(
+    servers: &str,
+    surroundings: &Surroundings,
+    changes: Arc<watch::Sender<u64>>,
+) -> crate::log::jetstream::JetStreamStore {
+    use crate::log::jetstream::{JetStreamStore, Options};
+    tracing::info!(servers, "connecting to NATS");
+    let options = Options {
+        prefix: format!("heddle-{}", surroundings.installation),
+        clock: Arc::clone(&surroundings.clock),
+        ..Options::new(servers)
+    };
+    let stop = surroundings.stop.clone();
+    JetStreamStore::start(options, changes, &surroundings.tracker, stop)
+}
