@@ -51,8 +51,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
         api_tls,
         admin,
         max_event_bytes,
-        log: _,
-        log_format: _,
+        ..
     } = args;
     let manifests = manifest::load(&filename)?;
     let listeners = Listeners::bind(listen, api, api_tls, admin).await?;
