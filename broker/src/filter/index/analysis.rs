@@ -255,7 +255,7 @@ impl<'f> Knowledge<'f> {
             (Node::Attribute(name), Node::Literal(Value::Integer(number))) => {
                 let castable = Condition::test(name, Test::Range(i32::MIN, i32::MAX));
                 Self {
-                    yes: Condition::test(name, Test::Range(*number, *number)),
+                    yes: Condition::test(name, Test::OneOf(vec![Wanted::Number(*number)])),
                     no: castable.clone(),
                     value: castable,
                 }

@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// The most branches of a condition.
-pub(super) const MAX_BRANCHES: usize = 32;
+pub(super) const MAX_BRANCHES: usize = 128;
+/// The most branches that two conditions are multiplied out to.
+const MAX_PRODUCT: usize = 32;
 /// The most predicates of a branch.
 pub(super) const MAX_PREDICATES: usize = 8;
 /// The most values of one predicate.
@@ -133,12 +135,14 @@ impl<'f> Condition<'f> {
         if other.is_always() {
             return self;
         }
-        if self.branches.len() * other.branches.len() > MAX_BRANCHES {
-            return if self.branches.len() <= other.branches.len() {
-                self
-            } else {
-                other
-            };
+        let (fewer, more) = if self.branches.len() <= other.branches.len() {
+            (&self, &other)
+        } else {
+            (&other, &self)
+        };
+        // What has one branch only narrows the other's branches down.
+        if fewer.branches.len() > 1 && fewer.branches.len() * more.branches.len() > MAX_PRODUCT {
+            return fewer.clone();
         }
         let mut both = Self::never();
         for one in &self.branches {
@@ -152,7 +156,8 @@ impl<'f> Condition<'f> {
         both
     }
 
-    /// At least one holds. Where that would have too many branches, nothing is known.
+    /// At least one holds. Where that would have too many branches, each is reduced to its rarest
+    /// predicate, which often makes them values of one attribute; where not, nothing is known.
     pub(super) fn or(mut self, other: Self) -> Self {
         if self.is_always() || other.is_always() {
             return Self::always();
@@ -161,9 +166,26 @@ impl<'f> Condition<'f> {
             self.admit(branch);
         }
         if self.branches.len() > MAX_BRANCHES {
+            self = self.reduced();
+        }
+        if self.branches.len() > MAX_BRANCHES {
             return Self::always();
         }
         self
+    }
+
+    fn reduced(self) -> Self {
+        let mut all = Self::never();
+        for branch in self.branches {
+            all.admit(
+                branch
+                    .into_iter()
+                    .min_by_key(Predicate::weight)
+                    .into_iter()
+                    .collect(),
+            );
+        }
+        all
     }
 
     /// Adds a branch. Values of one attribute become one set of values.
@@ -196,6 +218,16 @@ impl<'f> Condition<'f> {
     }
 }
 
+impl Wanted<'_> {
+    fn is_in(&self, from: i32, to: i32) -> bool {
+        matches!(self, Self::Number(number) if (from..=to).contains(number))
+    }
+}
+
+fn numbers(values: &[Wanted<'_>]) -> bool {
+    values.iter().all(|value| value.is_in(i32::MIN, i32::MAX))
+}
+
 /// Adds a predicate to a branch. False where no event can pass all of them.
 fn require<'f>(branch: &mut Branch<'f>, predicate: &Predicate<'f>) -> bool {
     for known in branch.iter_mut().filter(|p| p.name == predicate.name) {
@@ -209,6 +241,22 @@ fn require<'f>(branch: &mut Branch<'f>, predicate: &Predicate<'f>) -> bool {
             (Test::Range(from, to), Test::Range(least, most)) => {
                 (*from, *to) = ((*from).max(*least), (*to).min(*most));
                 return from <= to;
+            }
+            (Test::OneOf(values), Test::Range(from, to)) if numbers(values) => {
+                values.retain(|value| value.is_in(*from, *to));
+                return !values.is_empty();
+            }
+            (known @ Test::Range(..), Test::OneOf(values)) if numbers(values) => {
+                if let Test::Range(from, to) = *known {
+                    let within = values.iter().filter(|value| value.is_in(from, to));
+                    *known = Test::OneOf(within.cloned().collect());
+                }
+                return *known != Test::OneOf(Vec::new());
+            }
+            // Texts cannot be told apart like this: one attribute may have two (see `facts`).
+            (Test::OneOf(values), Test::OneOf(others)) if numbers(values) && numbers(others) => {
+                values.retain(|value| others.contains(value));
+                return !values.is_empty();
             }
             (known, test) if known == test => return true,
             _ => {}

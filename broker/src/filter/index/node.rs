@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use super::Entry;
-use super::condition::{Branch, Condition, MAX_PREDICATES, Predicate};
+use super::condition::{Branch, Condition, MAX_BRANCHES, MAX_PREDICATES, Predicate};
 use super::facts::{Fact, Keys, Probe, scatter};
 use super::table::Table;
 
@@ -27,8 +27,29 @@ pub(super) struct Posting<T> {
     pub(super) entry: Arc<Entry<T>>,
     /// Which branch.
     branch: u8,
-    /// The predicates under which it is filed already, one bit for each.
-    used: u8,
+    /// Where it is filed.
+    path: Path,
+}
+
+/// The predicates under which a branch is filed, in that order: four bits for each, its number plus
+/// one. Says in which bucket a branch is even where two of its predicates share a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Path(u32);
+
+const STEP: u32 = 4;
+
+impl Path {
+    /// Further, under one more predicate.
+    fn under(self, number: u8) -> Self {
+        Self(self.0 << STEP | (u32::from(number) + 1))
+    }
+
+    fn has(self, number: u8) -> bool {
+        let wanted = u32::from(number) + 1;
+        let steps = std::iter::successors(Some(self.0), |rest| Some(rest >> STEP));
+        let mut steps = steps.take_while(|rest| *rest > 0);
+        steps.any(|rest| rest & ((1 << STEP) - 1) == wanted)
+    }
 }
 
 /// Branches, filed by their predicates.
@@ -56,7 +77,8 @@ enum Bucket<T> {
     Many(Arc<Node<T>>),
 }
 
-const _: () = assert!(MAX_PREDICATES <= u8::BITS as usize);
+const _: () = assert!(MAX_PREDICATES * (STEP as usize) <= u32::BITS as usize);
+const _: () = assert!(MAX_PREDICATES + 1 < 1 << STEP && MAX_BRANCHES <= u8::MAX as usize);
 
 impl<T> Clone for Posting<T> {
     fn clone(&self) -> Self {
@@ -116,7 +138,7 @@ impl<T> Posting<T> {
             let posting = Self {
                 entry: Arc::clone(entry),
                 branch: number,
-                used: 0,
+                path: Path::default(),
             };
             (posting, branch)
         })
@@ -127,13 +149,15 @@ impl<T> Posting<T> {
     }
 
     fn is(&self, other: &Self) -> bool {
-        self.entry.slot == other.entry.slot && self.branch == other.branch
+        self.entry.slot == other.entry.slot
+            && self.branch == other.branch
+            && self.path == other.path
     }
 
     /// The predicates under which it may still be filed.
     fn left<'p>(&self, branch: &'p Branch<'p>) -> impl Iterator<Item = (u8, &'p Predicate<'p>)> {
-        let used = self.used;
-        (0..).zip(branch).filter(move |(n, _)| used & 1 << n == 0)
+        let path = self.path;
+        (0..).zip(branch).filter(move |(n, _)| !path.has(*n))
     }
 }
 
@@ -151,7 +175,7 @@ impl<T> Node<T> {
             self.here.entry(posting.key(), || posting);
             return;
         };
-        posting.used |= 1 << number;
+        posting.path = posting.path.under(number);
         let name = keys.bytes(predicate.name.as_bytes());
         let dimensions = self.attributes.entry(name, Vec::new);
         for (probe, key) in keys.of(predicate) {
@@ -216,7 +240,11 @@ impl<T> Node<T> {
         branch: &'p Branch<'p>,
         keys: &Keys,
     ) -> Result<Option<(u8, &'p Predicate<'p>)>, Absent> {
-        if self.here.get(posting.key()).is_some() {
+        if self
+            .here
+            .get(posting.key())
+            .is_some_and(|known| known.is(posting))
+        {
             return Ok(None);
         }
         let mut left = posting.left(branch);
@@ -310,7 +338,7 @@ impl<T> Posting<T> {
     /// The same branch in a bucket of one of its predicates.
     fn under(&self, number: u8) -> Self {
         Self {
-            used: self.used | 1 << number,
+            path: self.path.under(number),
             ..self.clone()
         }
     }

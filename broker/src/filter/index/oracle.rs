@@ -405,7 +405,7 @@ fn agree(snapshot: &Snapshot<usize>, model: &Model, event: &Event, scratch: &mut
 
 impl<T> Index<T> {
     /// Whether there is nothing at all in the tree.
-    fn is_bare(&self) -> bool {
+    pub(super) fn is_bare(&self) -> bool {
         self.is_empty() && self.root.is_bare()
     }
 }

@@ -19,11 +19,12 @@ const LEAF: usize = 32;
 /// The shift that leaves the topmost bits.
 const TOP: u32 = u64::BITS - BITS;
 
-/// A map from hashes to values. `clone` costs at most one level.
-#[derive(Clone, Debug)]
+/// A map from hashes to values. `clone` costs a reference.
+#[derive(Debug)]
 pub(super) struct Table<V> {
     len: usize,
-    root: Tree<V>,
+    /// None where the table is empty.
+    root: Option<Arc<Tree<V>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,12 +41,24 @@ struct Leaf<V> {
     values: Vec<V>,
 }
 
+impl<V> Clone for Table<V> {
+    fn clone(&self) -> Self {
+        Self {
+            len: self.len,
+            root: self.root.clone(),
+        }
+    }
+}
+
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self {
-            len: 0,
-            root: Tree::Leaf(Leaf::default()),
-        }
+        Self { len: 0, root: None }
+    }
+}
+
+impl<V> Default for Tree<V> {
+    fn default() -> Self {
+        Self::Leaf(Leaf::default())
     }
 }
 
@@ -73,7 +86,7 @@ impl<V> Table<V> {
     }
 
     pub(super) fn get(&self, key: u64) -> Option<&V> {
-        let mut tree = &self.root;
+        let mut tree = self.root.as_deref()?;
         let mut shift = TOP;
         loop {
             match tree {
@@ -89,7 +102,9 @@ impl<V> Table<V> {
 
     /// Shows every entry, in the order of the keys.
     pub(super) fn each<'a>(&'a self, mut look: impl FnMut(u64, &'a V)) {
-        self.root.each(&mut look);
+        if let Some(root) = &self.root {
+            root.each(&mut look);
+        }
     }
 }
 
@@ -99,14 +114,15 @@ impl<V: Clone> Table<V> {
         if self.get(key).is_none() {
             self.len += 1;
         }
-        self.root.entry(key, TOP, new)
+        let root = self.root.get_or_insert_default();
+        Arc::make_mut(root).entry(key, TOP, new)
     }
 
     /// The value of the key.
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
         // Where there is none, nothing may be copied.
         self.get(key)?;
-        self.root.get_mut(key, TOP)
+        Arc::make_mut(self.root.as_mut()?).get_mut(key, TOP)
     }
 
     /// Removes the key. False where it was not there.
@@ -115,7 +131,11 @@ impl<V: Clone> Table<V> {
             return false;
         }
         self.len -= 1;
-        self.root.remove(key, TOP);
+        if self.len == 0 {
+            self.root = None;
+        } else if let Some(root) = &mut self.root {
+            Arc::make_mut(root).remove(key, TOP);
+        }
         true
     }
 }
@@ -240,7 +260,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{LEAF, Table};
+    use super::{LEAF, Table, Tree};
 
     fn contents(table: &Table<u64>) -> Vec<(u64, u64)> {
         let mut all = Vec::new();
@@ -289,17 +309,20 @@ mod tests {
     }
 
     #[test]
-    fn shrinks_to_one_leaf_when_emptied() {
+    fn shrinks_as_it_is_emptied() {
         let mut table = Table::default();
         let keys = || (0..10_000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for key in keys() {
             table.entry(key, || key);
         }
         assert_eq!(table.len(), 10_000);
-        for key in keys() {
+        for key in keys().skip(LEAF / 2) {
             assert!(table.remove(key));
         }
-        assert!(table.is_empty());
-        assert!(matches!(&table.root, super::Tree::Leaf(leaf) if leaf.keys.capacity() <= LEAF));
+        assert!(matches!(table.root.as_deref(), Some(Tree::Leaf(_))));
+        for key in keys().take(LEAF / 2) {
+            assert!(table.remove(key));
+        }
+        assert!(table.is_empty() && table.root.is_none());
     }
 }

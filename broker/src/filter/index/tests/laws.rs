@@ -145,6 +145,42 @@ fn conjunctions_are_found_without_their_neighbours() {
     }
 }
 
+/// A branch with two predicates that share a key is found where it was filed, and removed from
+/// everywhere.
+#[test]
+fn predicates_that_share_a_key_are_removed() {
+    let one = "amount IN (1, 2) AND amount IN (2, 3) AND amount IN (2, 1, 3)";
+    let other = "amount IN (2, 3) AND amount IN (1, 2)";
+    let mut index = Index::default();
+    for round in 0..2 {
+        let slots: Vec<_> = (0..40)
+            .map(|n| index.insert(cesql([one, other][n % 2]), round))
+            .collect();
+        for slot in slots {
+            assert!(index.remove(slot));
+        }
+        assert!(index.is_bare());
+    }
+}
+
+/// More alternatives than are kept apart are reduced to what they have in common.
+#[test]
+fn many_alternatives_still_prune() {
+    let pairs = |n: i32| format!("(amount = {n} AND type = 'k{n}')");
+    let all: Vec<String> = (0..300).map(pairs).collect();
+    let filter = cesql(&all.join(" OR "));
+    let pruning = filter.pruning();
+    assert!(matches!(pruning, Pruning::By(_)), "{pruning}");
+    let mut index = Index::default();
+    index.insert(filter, 1);
+    let snapshot = index.snapshot();
+    assert_eq!(found(&snapshot, &event("k250")), [1]);
+    let other = EventBuilder::new("1", "/s", "k250").attribute("amount", 1000);
+    let other = other.build().unwrap();
+    let stats = snapshot.matches(&other, &mut Scratch::default(), |_, _| {});
+    assert_eq!((stats.evaluations, stats.matched), (0, 0));
+}
+
 #[test]
 fn says_what_prunes() {
     let pruning = |text| cesql(text).pruning().to_string();
