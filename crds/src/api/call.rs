@@ -7,28 +7,17 @@ use futures::stream;
 use http::{HeaderMap, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::decode::{self, Decoded};
 use super::deletion::{self, Deleted};
 use super::error::ApiError;
 use super::format::Format;
-use super::http::{ResponseBody, answer_of, json_answer, stream_of, text};
+use super::http::{ResponseBody, answer_of, json_answer, stream_of};
 use super::object::{Key, Object};
-use super::openapi::FieldValidation;
-use super::patch::{self, Patch};
-use super::protobuf;
+use super::patch;
 use super::registry::KindId;
 use super::route::Query;
 use super::selector::Selector;
 use super::write;
 use super::{Inner, definitions, list, watch};
-use crate::resource::ResourceKind;
-
-/// Bytes of the name of a client that writes.
-const MAX_MANAGER: usize = 128;
-const JSON_PATCH: &str = "application/json-patch+json";
-const MERGE_PATCH: &str = "application/merge-patch+json";
-const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
-const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// One call for objects.
 pub(crate) struct Call<'a> {
@@ -155,74 +144,12 @@ impl Call<'_> {
         }
     }
 
-    fn json_body(&self, body: &[u8]) -> Result<Decoded, ApiError> {
-        match self.media() {
-            "" | "application/json" => parse(body),
-            protobuf::MEDIA => protobuf::decode(body).map(Decoded::of).map_err(Into::into),
-            _ => Err(ApiError::unsupported_media_type("application/json")),
-        }
-    }
-
-    /// What to do with fields that are not known or are given twice.
-    fn validation(&self) -> Result<FieldValidation, ApiError> {
-        let wanted = self.query.get("fieldValidation");
-        FieldValidation::parse(wanted).ok_or_else(|| {
-            bad_options(
-                "fieldValidation",
-                &format!(
-                    "Unsupported value: {:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"",
-                    wanted.unwrap_or_default()
-                ),
-            )
-        })
-    }
-
-    /// Checks the fields of a body against the schema, as the client wants it.
-    fn checked(&self, kind: KindId, body: Decoded) -> Result<(Value, Vec<String>), ApiError> {
-        let kind = self.api.store.kind(kind)?;
-        let warnings = self
-            .validation()?
-            .check(&kind, &body.value, body.mistakes)?;
-        Ok((body.value, warnings))
-    }
-
-    /// The name of the client that writes, as it says itself.
-    fn manager(&self) -> Result<String, ApiError> {
-        let Some(name) = self.query.get("fieldManager") else {
-            return Ok(agent(
-                text(self.headers, header::USER_AGENT).unwrap_or_default(),
-            ));
-        };
-        if name.len() > MAX_MANAGER {
-            return Err(bad_options(
-                "fieldManager",
-                &format!("Too long: may not be more than {MAX_MANAGER} bytes"),
-            ));
-        }
-        match name.char_indices().find(|(_, c)| c.is_control()) {
-            None => Ok(name.to_owned()),
-            Some((at, c)) => Err(bad_options(
-                "fieldManager",
-                &format!(
-                    "Invalid value: {name:?}: invalid character U+{:04X} (at position {at})",
-                    u32::from(c)
-                ),
-            )),
-        }
-    }
-
     /// The warning to whoever writes a definition that is compiled in.
     fn own_definition(&self, kind: KindId, key: &Key) -> Vec<String> {
         let own = definitions::is_own(&self.api.store.registry(), kind, &key.name);
         own.then(|| definitions::WARNING.to_owned())
             .into_iter()
             .collect()
-    }
-
-    /// The content type without its parameters.
-    fn media(&self) -> &str {
-        let value = text(self.headers, header::CONTENT_TYPE).unwrap_or_default();
-        value.split(';').next().unwrap_or_default().trim()
     }
 
     /// Creates an object.
@@ -264,14 +191,19 @@ impl Call<'_> {
         let (value, mut warnings) = self.checked(kind, self.json_body(&body)?)?;
         let by = self.manager()?;
         warnings.extend(self.own_definition(kind, &key));
-        let object = self
+        let (object, created) = self
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
                 write::update(t, kind, &key, status, &by, value)
             })
             .await?;
-        Ok(warned(self.one(StatusCode::OK, kind, &object)?, &warnings))
+        let code = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        Ok(warned(self.one(code, kind, &object)?, &warnings))
     }
 
     /// Patches an object or its status.
@@ -282,14 +214,13 @@ impl Call<'_> {
         status: bool,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let (patch, mut warnings) = self.patch_body(kind, &body)?;
-        warnings.extend(self.own_definition(kind, &key));
-        let by = self.manager()?;
+        let own = self.own_definition(kind, &key);
+        let patching = self.patch_body(kind, &body)?;
         let patched = self
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
-                patch::patch(t, kind, &key, status, &by, patch)
+                patch::patch(t, kind, &key, status, patching)
             })
             .await?;
         let code = if patched.created {
@@ -297,53 +228,8 @@ impl Call<'_> {
         } else {
             StatusCode::OK
         };
-        Ok(warned(self.one(code, kind, &patched.object)?, &warnings))
-    }
-
-    /// Reads a patch, and checks what can be checked of it without the object.
-    fn patch_body(&self, kind: KindId, body: &[u8]) -> Result<(Patch, Vec<String>), ApiError> {
-        let mergeable = strategic(&*self.api.store.kind(kind)?);
-        let media = self.media();
-        if media != APPLY_PATCH && self.query.get("force").is_some() {
-            return Err(bad_options(
-                "force",
-                "may not be specified for non-apply patch",
-            ));
-        }
-        match media {
-            // These patches look like the object, so their fields can be checked as they are.
-            MERGE_PATCH => {
-                let (value, warnings) = self.checked(kind, parse(body)?)?;
-                Ok((Patch::Merge(value), warnings))
-            }
-            STRATEGIC_PATCH if mergeable => {
-                let body = parse(body)?;
-                let warnings = self.validation()?.judge(body.mistakes)?;
-                Ok((Patch::Strategic(body.value), warnings))
-            }
-            JSON_PATCH => Ok((Patch::Json(parse(body)?.value), Vec::new())),
-            APPLY_PATCH => {
-                if self.query.get("fieldManager").is_none() {
-                    return Err(bad_options(
-                        "fieldManager",
-                        "Required value: is required for apply patch",
-                    ));
-                }
-                let body = decode::yaml(body).map_err(|error| {
-                    ApiError::bad_request(format!("error decoding YAML: {error}"))
-                })?;
-                let warnings = self.validation()?.judge(body.mistakes)?;
-                let force = self.query.flag("force")?.unwrap_or(false);
-                let config = body.value;
-                Ok((Patch::Apply { config, force }, warnings))
-            }
-            _ if mergeable => Err(ApiError::unsupported_media_type(&format!(
-                "{JSON_PATCH}, {MERGE_PATCH}, {STRATEGIC_PATCH}, {APPLY_PATCH}"
-            ))),
-            _ => Err(ApiError::unsupported_media_type(&format!(
-                "{JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}"
-            ))),
-        }
+        let answer = self.one(code, kind, &patched.object)?;
+        Ok(warned(answer, &[own, patched.warnings].concat()))
     }
 
     /// Deletes an object.
@@ -430,23 +316,6 @@ impl Call<'_> {
     }
 }
 
-/// The name that a `User-Agent` begins with, up to its version.
-fn agent(header: &str) -> String {
-    let name = header.split('/').next().unwrap_or_default();
-    let mut kept = String::new();
-    for c in name.chars().filter(|c| !c.is_control()) {
-        if kept.len() + c.len_utf8() > MAX_MANAGER {
-            break;
-        }
-        kept.push(c);
-    }
-    if kept.is_empty() {
-        "unknown".to_owned()
-    } else {
-        kept
-    }
-}
-
 /// Adds warnings as `kubectl` shows them.
 fn warned(mut response: Response<ResponseBody>, warnings: &[String]) -> Response<ResponseBody> {
     for warning in warnings {
@@ -458,13 +327,8 @@ fn warned(mut response: Response<ResponseBody>, warnings: &[String]) -> Response
     response
 }
 
-/// Whether strategic merge patches are made for a kind: those of Kubernetes itself, which have no
-/// definition and whose groups have no domain or one of its own.
-fn strategic(kind: &ResourceKind) -> bool {
-    kind.definition.is_none() && (!kind.group.contains('.') || kind.group.ends_with(".k8s.io"))
-}
-
-fn bad_options(field: &str, message: &str) -> ApiError {
+/// The refusal of a parameter.
+pub(crate) fn bad_options(field: &str, message: &str) -> ApiError {
     let error = crate::resource::FieldError {
         field: field.to_owned(),
         message: message.to_owned(),
@@ -481,12 +345,4 @@ fn bad_options(field: &str, message: &str) -> ApiError {
         },
     };
     ApiError::invalid_of("Options.meta.k8s.io", "", &[error])
-}
-
-fn parse(body: &[u8]) -> Result<Decoded, ApiError> {
-    decode::json(body).map_err(|error| {
-        ApiError::bad_request(format!(
-            "the body of the request is not valid JSON: {error}"
-        ))
-    })
 }

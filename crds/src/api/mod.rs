@@ -16,6 +16,7 @@
 //! - Everything is bounded: bodies, nesting, writes that wait, watches, connections, the past.
 
 mod access;
+mod body;
 mod call;
 mod decode;
 mod definitions;
@@ -35,6 +36,7 @@ mod patch;
 mod protobuf;
 mod registry;
 mod route;
+mod rules;
 mod selector;
 mod serve;
 mod store;
@@ -50,6 +52,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use ::http::header::{HeaderValue, USER_AGENT};
 use ::http::{Request, Response};
 use jiff::Timestamp;
 use kube::client::Body;
@@ -281,8 +284,13 @@ impl tower::Service<Request<Body>> for ApiService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let inner = Arc::clone(&self.inner);
+        // Who writes within the process is the product, unless it says otherwise.
+        request
+            .headers_mut()
+            .entry(USER_AGENT)
+            .or_insert(HeaderValue::from_static(SERVER));
         Box::pin(async move { Ok(http::handle(inner, request).await) })
     }
 }

@@ -143,23 +143,38 @@ impl FieldValidation {
         body: &Value,
         mistakes: Vec<String>,
     ) -> Result<Vec<String>, ApiError> {
+        self.judge(self.named(kind, body, mistakes))
+    }
+
+    /// The mistakes in an object's text and its unknown fields, in words.
+    pub(crate) fn named(
+        self,
+        kind: &ResourceKind,
+        body: &Value,
+        mut mistakes: Vec<String>,
+    ) -> Vec<String> {
+        if self == Self::Ignore {
+            return Vec::new();
+        }
         let mut unknown = Vec::new();
         collect(&kind.schema, body, &mut String::new(), true, &mut unknown);
-        let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
-        self.judge(mistakes.into_iter().chain(unknown).collect())
+        mistakes.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+        mistakes
     }
 
     /// Refuses, warns or ignores what is named.
     pub(crate) fn judge(self, named: Vec<String>) -> Result<Vec<String>, ApiError> {
-        if self == Self::Ignore {
-            return Ok(Vec::new());
+        match self {
+            Self::Strict if !named.is_empty() => Err(ApiError::bad_request(strict(&named))),
+            Self::Ignore => Ok(Vec::new()),
+            Self::Strict | Self::Warn => Ok(named),
         }
-        if self == Self::Strict && !named.is_empty() {
-            let message = format!("strict decoding error: {}", named.join(", "));
-            return Err(ApiError::bad_request(message));
-        }
-        Ok(named)
     }
+}
+
+/// Why a strict reader refuses an object.
+pub(crate) fn strict(named: &[String]) -> String {
+    format!("strict decoding error: {}", named.join(", "))
 }
 
 fn collect(schema: &Value, value: &Value, path: &mut String, top: bool, unknown: &mut Vec<String>) {

@@ -16,7 +16,7 @@ use super::object::{Key, Object};
 use super::owners::{self, By};
 use super::registry::{KindId, api_version};
 use super::store::Transaction;
-use super::{patch, version};
+use super::{patch, rules, version};
 use crate::resource::{FieldError, ResourceKind};
 
 /// Bytes of one object's JSON.
@@ -93,7 +93,7 @@ pub(crate) fn create_by(
     transaction.put(kind_id, body)
 }
 
-/// Replaces an object; with `status`, only its status.
+/// Replaces an object; with `status`, only its status. Tells also whether that made it.
 pub(crate) fn update(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
@@ -101,18 +101,21 @@ pub(crate) fn update(
     status: bool,
     by: &str,
     mut body: Value,
-) -> Result<Arc<Object>, ApiError> {
+) -> Result<(Arc<Object>, bool), ApiError> {
     let kind = transaction.kind(kind_id)?;
     envelope(&kind, &mut body)?;
     identity(&kind, key, &mut body)?;
-    let old = transaction
-        .get(kind_id, key)
-        .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
+    let Some(old) = transaction.get(kind_id, key) else {
+        if status || !rules::created_by_update(&kind) {
+            return Err(ApiError::not_found(&kind, &key.name));
+        }
+        return create(transaction, kind_id, &key.namespace, by, body).map(|made| (made, true));
+    };
     let unconditional = body["metadata"]["resourceVersion"]
         .as_str()
         .unwrap_or_default()
         .is_empty();
-    if unconditional && !kind.group.is_empty() {
+    if unconditional && !rules::updated_unconditionally(&kind) {
         return Err(ApiError::invalid(
             &kind,
             &key.name,
@@ -123,7 +126,7 @@ pub(crate) fn update(
             }],
         ));
     }
-    replace(transaction, kind_id, &old, status, By::Update(by), body)
+    replace(transaction, kind_id, &old, status, By::Update(by), body).map(|object| (object, false))
 }
 
 /// Checks that an object is the one that the request names.

@@ -15,13 +15,14 @@ pub(crate) use self::json::{MAX_DEPTH, PatchError, deeper_than, merge, size};
 use super::error::{ApiError, Cause};
 use super::managed::{self, Conflict, Managed, Operation, Refused, Request, Views};
 use super::object::{Key, Object};
+use super::openapi::{FieldValidation, strict};
 use super::owners::By;
 use super::registry::{KindId, api_version};
 use super::store::Transaction;
 use super::types::Type;
 use super::write::{self, CONFLICT};
 use super::{owners, version};
-use crate::resource::ResourceKind;
+use crate::resource::{FieldError, ResourceKind};
 
 /// A patch.
 #[derive(Clone, Debug)]
@@ -41,6 +42,19 @@ pub(crate) enum Patch {
     },
 }
 
+/// A patch with what the client says beside it.
+#[derive(Clone, Debug)]
+pub(crate) struct Patching {
+    /// The patch.
+    pub(crate) patch: Patch,
+    /// The name of the client.
+    pub(crate) by: String,
+    /// What to do with fields that are not known or were given twice.
+    pub(crate) validation: FieldValidation,
+    /// The fields that were given twice, in words.
+    pub(crate) mistakes: Vec<String>,
+}
+
 /// What a patch led to.
 #[derive(Clone, Debug)]
 pub(crate) struct Patched {
@@ -48,53 +62,91 @@ pub(crate) struct Patched {
     pub(crate) object: Arc<Object>,
     /// Whether the patch made it.
     pub(crate) created: bool,
+    /// What the client is warned of.
+    pub(crate) warnings: Vec<String>,
 }
 
-/// Patches an object; with `status`, only its status. `by` is the name of the client.
+/// Bytes of an object that a refusal shows.
+const MAX_SHOWN: usize = 4 * 1024;
+
+/// Patches an object; with `status`, only its status.
 pub(crate) fn patch(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
     key: &Key,
     status: bool,
-    by: &str,
-    patch: Patch,
+    patching: Patching,
 ) -> Result<Patched, ApiError> {
+    let Patching {
+        patch,
+        by,
+        validation,
+        mistakes,
+    } = patching;
     let kind = transaction.kind(kind_id)?;
     let old = transaction.get(kind_id, key);
-    if let Patch::Apply { config, force } = patch {
-        return apply(
-            transaction,
-            kind_id,
-            key,
-            old.as_ref(),
-            status,
-            by,
-            (config, force),
-        );
-    }
-    let old = old.ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
-    let mut body = version::value(&kind, &old)?;
-    let outcome = match patch {
-        Patch::Merge(patch) => {
-            merge(&mut body, patch);
-            Ok(())
+    let outcome = match (patch, &old) {
+        (Patch::Apply { config, force }, old) => {
+            let warnings = validation.judge(mistakes)?;
+            let config = (config, force);
+            let object = apply(transaction, kind_id, key, old.as_ref(), status, &by, config)?;
+            return Ok(Patched {
+                object,
+                created: old.is_none(),
+                warnings,
+            });
         }
-        Patch::Json(patch) => json::apply(&mut body, &patch),
-        Patch::Strategic(patch) => strategic::merge(Type::Object(&kind.schema), &mut body, patch),
-        Patch::Apply { .. } => Ok(()),
+        (_, None) => return Err(ApiError::not_found(&kind, &key.name)),
+        (patch, Some(old)) => {
+            let mut body = version::value(&kind, old)?;
+            patched(&kind, &mut body, patch).map(|()| (old, body))
+        }
     };
-    outcome.map_err(|error| match error {
+    let (old, mut body) = outcome.map_err(|error| match error {
         PatchError::Malformed(why) => ApiError::bad_request(format!("error decoding patch: {why}")),
         PatchError::Inapplicable(why) => ApiError::patch_failed(&why),
         PatchError::TooMuch(why) => ApiError::too_much(why),
     })?;
     write::envelope(&kind, &mut body)?;
+    let warnings = validation.named(&kind, &body, mistakes);
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(unreadable(&body, &strict(&warnings)));
+    }
     write::identity(&kind, key, &mut body)?;
-    let object = write::replace(transaction, kind_id, &old, status, By::Update(by), body)?;
+    let object = write::replace(transaction, kind_id, old, status, By::Update(&by), body)?;
     Ok(Patched {
         object,
         created: false,
+        warnings,
     })
+}
+
+fn patched(kind: &ResourceKind, body: &mut Value, patch: Patch) -> Result<(), PatchError> {
+    match patch {
+        Patch::Merge(patch) => {
+            merge(body, patch);
+            Ok(())
+        }
+        Patch::Json(patch) => json::apply(body, &patch),
+        Patch::Strategic(patch) => strategic::merge(Type::Object(&kind.schema), body, patch),
+        // An apply needs no object, so it goes another way.
+        Patch::Apply { .. } => Ok(()),
+    }
+}
+
+/// The refusal of what a patch would make of an object.
+fn unreadable(body: &Value, why: &str) -> ApiError {
+    let mut shown = body.to_string();
+    if let Some((end, _)) = shown.char_indices().find(|(at, _)| *at >= MAX_SHOWN) {
+        shown.truncate(end);
+        shown.push_str("...");
+    }
+    let error = FieldError {
+        field: "patch".to_owned(),
+        message: format!("{}: {why}", Value::String(shown)),
+        reason: "FieldValueInvalid",
+    };
+    ApiError::invalid_of("", "", &[error])
 }
 
 fn apply(
@@ -105,7 +157,7 @@ fn apply(
     status: bool,
     by: &str,
     (mut config, force): (Value, bool),
-) -> Result<Patched, ApiError> {
+) -> Result<Arc<Object>, ApiError> {
     let kind = transaction.kind(kind_id)?;
     write::envelope(&kind, &mut config)?;
     if deeper_than(&config, MAX_DEPTH) {
@@ -132,18 +184,14 @@ fn apply(
         .map_err(|refused| refusal(&kind, key, refused))?;
     write::identity(&kind, key, &mut object)?;
     let by = By::Apply(managed);
-    let object = match old {
-        Some(old) => write::replace(transaction, kind_id, old, status, by, object)?,
-        None if status => return Err(ApiError::not_found(&kind, &key.name)),
+    match old {
+        Some(old) => write::replace(transaction, kind_id, old, status, by, object),
+        None if status => Err(ApiError::not_found(&kind, &key.name)),
         None => {
             nothing_to_match(&kind, key, &object)?;
-            write::create_by(transaction, kind_id, &key.namespace, by, object)?
+            write::create_by(transaction, kind_id, &key.namespace, by, object)
         }
-    };
-    Ok(Patched {
-        object,
-        created: old.is_none(),
-    })
+    }
 }
 
 /// Refuses to make an object that was to be one that is there.

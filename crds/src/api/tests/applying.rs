@@ -462,3 +462,71 @@ async fn duplicates_in_bodies_are_warned_of_or_refused() {
     let warning = response.headers()["warning"].to_str().unwrap().to_owned();
     assert!(warning.contains("unknown field"), "{warning}");
 }
+
+#[tokio::test]
+async fn what_a_patch_makes_is_read_strictly_where_that_is_asked_for() {
+    let fixture = fixture();
+    fixture.post(WIDGETS, &raw("a")).await;
+    let uri = format!("{WIDGETS}/a?fieldValidation=Strict");
+    let json_patch = r#"[{"op": "add", "path": "/spec/nope", "value": 1}]"#;
+    for (media, body) in [
+        ("application/json-patch+json", json_patch),
+        ("application/merge-patch+json", r#"{"spec": {"nope": 1}}"#),
+    ] {
+        let (code, status) = fixture.call(Method::PATCH, &uri, media, body).await;
+        assert_eq!(code, 422, "{status}");
+        let cause = &status["details"]["causes"][0];
+        assert_eq!(
+            (&cause["field"], &cause["reason"]),
+            (&json!("patch"), &json!("FieldValueInvalid"))
+        );
+        let message = cause["message"].as_str().unwrap();
+        assert!(
+            message.ends_with("strict decoding error: unknown field \"spec.nope\""),
+            "{message}"
+        );
+    }
+    let (code, _) = fixture
+        .merge(
+            &uri,
+            &json!({"spec": {"text": "x".repeat(9_000), "nope": 1}}),
+        )
+        .await;
+    assert_eq!(code, 422);
+    let (code, object) = fixture.merge(&uri, &json!({"spec": {"size": 2}})).await;
+    assert_eq!((code.as_u16(), &object["spec"]["size"]), (200, &json!(2)));
+}
+
+#[tokio::test]
+async fn updates_may_do_what_their_kind_allows() {
+    let fixture = fixture();
+    let (code, status) = fixture.put(&format!("{WIDGETS}/a"), &raw("a")).await;
+    assert_eq!(
+        (code.as_u16(), &status["reason"]),
+        (404, &json!("NotFound"))
+    );
+    fixture.post(WIDGETS, &raw("a")).await;
+    let (code, status) = fixture.put(&format!("{WIDGETS}/a"), &raw("a")).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        status["details"]["causes"][0]["message"],
+        "Invalid value: 0: must be specified for an update"
+    );
+    let map = json!({"metadata": {"name": "m"}, "data": {"a": "1"}});
+    assert_eq!(fixture.put(&format!("{CONFIG_MAPS}/m"), &map).await.0, 404);
+    fixture.post(CONFIG_MAPS, &map).await;
+    assert_eq!(fixture.put(&format!("{CONFIG_MAPS}/m"), &map).await.0, 200);
+    let named = |group: &str, plural: &str| crate::resource::ResourceKind {
+        group: group.to_owned(),
+        plural: plural.to_owned(),
+        ..super::support::kind("X", "x", true)
+    };
+    use crate::api::rules::{created_by_update, is_built_in, updated_unconditionally};
+    let lease = named("coordination.k8s.io", "leases");
+    assert!(is_built_in(&lease) && created_by_update(&lease) && !updated_unconditionally(&lease));
+    let service = named("", "services");
+    assert!(created_by_update(&service) && updated_unconditionally(&service));
+    let mut gateway = named("gateway.networking.k8s.io", "gateways");
+    gateway.definition = Some(std::sync::Arc::new(json!({})));
+    assert!(!is_built_in(&gateway) && !updated_unconditionally(&gateway));
+}

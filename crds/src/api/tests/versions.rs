@@ -51,13 +51,17 @@ fn versions() -> Vec<ResourceKind> {
         } else {
             Arc::new(Anything)
         };
+        let mut base = kind("Widget", "widgets", true);
+        if !storage {
+            base.schema["properties"]["spec"]["properties"]["count"] = json!({"type": "integer"});
+        }
         all.push(ResourceKind {
             version: version.to_owned(),
             storage,
             served: version != "v1alpha1",
             conversion: Some(convert),
             admission,
-            ..kind("Widget", "widgets", true)
+            ..base
         });
     }
     all
@@ -156,5 +160,49 @@ async fn a_watch_speaks_its_version_and_sees_writes_of_all() {
             (json!("ADDED"), json!({"count": 1})),
             (json!("ADDED"), json!({"count": 7})),
         ]
+    );
+}
+
+#[tokio::test]
+async fn owners_are_kept_over_versions() {
+    let fixture = fixture_of(versions());
+    let apply = async |base: &str, by: &str, body: &Value| {
+        let uri = format!("{base}/a?fieldManager={by}");
+        let media = "application/apply-patch+yaml";
+        fixture
+            .call(http::Method::PATCH, &uri, media, body.to_string())
+            .await
+    };
+    let mut config = old("a");
+    let (code, made) = apply(OLD, "me", &config).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    let fields = |object: &Value| object["metadata"]["managedFields"][0]["fieldsV1"].clone();
+    assert_eq!(fields(&made), json!({"f:spec": {"f:count": {}}}));
+
+    let mut other = raw("a");
+    other["spec"]["size"] = json!(8);
+    let (code, status) = apply(NEW, "other", &other).await;
+    assert_eq!(code, StatusCode::CONFLICT, "{status}");
+    assert_eq!(
+        status["message"], "Apply failed with 1 conflict: conflict with \"me\": .spec.count",
+        "in the version of the owner"
+    );
+
+    config["spec"] = json!({"text": "t"});
+    config["apiVersion"] = json!("test.heddle.dev/v1");
+    let (code, changed) = apply(NEW, "me", &config).await;
+    assert_eq!(code, StatusCode::OK, "{changed}");
+    assert_eq!(
+        changed["spec"],
+        json!({"text": "t", "size": 1}),
+        "7 went, the default came"
+    );
+    assert_eq!(fields(&changed), json!({"f:spec": {"f:text": {}}}));
+    assert_eq!(
+        changed["metadata"]["managedFields"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
     );
 }
