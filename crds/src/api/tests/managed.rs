@@ -12,6 +12,8 @@ use crate::api::tests::support;
 use crate::api::types::Type;
 use crate::resource::ResourceKind;
 
+#[path = "managed_cluster.rs"]
+mod cluster;
 #[path = "managed_rows.rs"]
 mod rows;
 
