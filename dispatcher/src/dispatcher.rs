@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use heddle_broker::clock::Clock;
+use heddle_broker::filter::index::Pruning;
 use heddle_broker::log::{Log, LogStore, Offset, OpenError as LogOpenError, ReadError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -234,6 +235,15 @@ impl Dispatcher {
     #[must_use]
     pub fn stats(&self, id: &ConsumerId) -> Option<ConsumerStats> {
         self.consumers.lock().get(id).map(Running::stats)
+    }
+
+    /// When the filter of a consumer is evaluated.
+    #[must_use]
+    pub fn pruning(&self, id: &ConsumerId) -> Option<Pruning> {
+        let consumers = self.consumers.lock();
+        let routes = Arc::clone(&consumers.get(id)?.shared.routes.lock());
+        drop(consumers);
+        Some(routes.config.filter.pruning())
     }
 
     /// The consumers that run.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Admin, consumer, not_found};
 
-const BATCH: ReadLimit = ReadLimit {
+pub(super) const BATCH: ReadLimit = ReadLimit {
     records: 256,
     bytes: 1 << 20,
 };
@@ -33,23 +33,40 @@ pub(super) struct Range {
     follow: Option<bool>,
 }
 
+impl Range {
+    /// Where to begin.
+    pub(super) fn from(&self) -> &str {
+        self.from.as_deref().unwrap_or("earliest")
+    }
+
+    /// How many events at most.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.unwrap_or(u64::MAX)
+    }
+}
+
+/// The log of a broker or channel that is ready.
+pub(super) fn find(admin: &Admin, kind: &str, namespace: &str, name: &str) -> Option<Arc<dyn Log>> {
+    let directory = admin.directory.load();
+    let key = format!("{namespace}/{name}");
+    let entry = match kind {
+        "brokers" => directory.brokers.get(&key),
+        "channels" | "inmemorychannels" => directory.channels.get(&key),
+        _ => None,
+    };
+    entry.map(|entry| Arc::clone(&entry.log))
+}
+
 /// The events of a broker or channel.
 pub(super) async fn list(
     State(admin): State<Admin>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
     Query(range): Query<Range>,
 ) -> Response {
-    let directory = admin.directory.load();
-    let key = format!("{namespace}/{name}");
-    let entry = match kind.as_str() {
-        "brokers" => directory.brokers.get(&key),
-        "channels" | "inmemorychannels" => directory.channels.get(&key),
-        _ => None,
-    };
-    let Some(entry) = entry else {
+    let Some(log) = find(&admin, &kind, &namespace, &name) else {
         return not_found(&kind, &namespace, &name, "does not exist, or is not ready");
     };
-    answer(Arc::clone(&entry.log), &range, admin.stop.clone()).await
+    answer(log, &range, admin.stop.clone()).await
 }
 
 /// The events that a Trigger or Subscription could not deliver.
@@ -68,14 +85,14 @@ pub(super) async fn dead_letters(
 }
 
 async fn answer(log: Arc<dyn Log>, range: &Range, stop: CancellationToken) -> Response {
-    let from = match start(&*log, range.from.as_deref().unwrap_or("earliest")).await {
+    let from = match start(&*log, range.from()).await {
         Ok(from) => from,
         Err(reason) => return (StatusCode::BAD_REQUEST, reason).into_response(),
     };
     let reader = Reader {
         log,
         at: from,
-        left: range.limit.unwrap_or(u64::MAX),
+        left: range.limit(),
         follow: range.follow.unwrap_or(false),
         stop,
     };
@@ -83,7 +100,8 @@ async fn answer(log: Arc<dyn Log>, range: &Range, stop: CancellationToken) -> Re
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-async fn start(log: &dyn Log, from: &str) -> Result<Offset, String> {
+/// The offset that `from` means.
+pub(super) async fn start(log: &dyn Log, from: &str) -> Result<Offset, String> {
     let stats = log.stats();
     if from == "earliest" {
         return Ok(stats.first);

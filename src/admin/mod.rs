@@ -7,6 +7,7 @@
 //! | `/metrics` | counters and gauges, in OpenMetrics text |
 //! | `/log-level` | GET the log filter, PUT a new one |
 //! | `/api/v1/namespaces/<ns>/brokers/<name>/events` | the events in a broker's log, one JSON object a line |
+//! | `/api/v1/namespaces/<ns>/brokers/<name>/events/filter` | POST filters, which are run over these events |
 //! | `/api/v1/namespaces/<ns>/triggers/<name>/stats` | live figures of a Trigger |
 //! | `/api/v1/namespaces/<ns>/triggers/<name>/dead-letters` | the events that it could not deliver |
 //!
@@ -14,22 +15,24 @@
 //! has no authentication: whoever reaches it may read events.
 
 mod events;
+mod filter;
 mod health;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Extension, Router};
 use heddle_broker::clock::Clock;
 use heddle_broker::directory::SharedDirectory;
-use heddle_dispatcher::Dispatcher;
 use heddle_dispatcher::config::ConsumerId;
+use heddle_dispatcher::{ConsumerStats, Dispatcher};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::LogLevel;
@@ -77,6 +80,10 @@ fn router(admin: Admin) -> Router {
         .route(
             "/api/v1/namespaces/{namespace}/{kind}/{name}/events",
             get(events::list),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/{kind}/{name}/events/filter",
+            post(filter::judge).layer(Extension(Arc::new(Semaphore::new(filter::AT_ONCE)))),
         )
         .route(
             "/api/v1/namespaces/{namespace}/{kind}/{name}/stats",
@@ -156,9 +163,24 @@ async fn stats(
     State(admin): State<Admin>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
 ) -> Response {
-    let stats = consumer(&kind, &namespace, &name).and_then(|id| admin.dispatcher.stats(&id));
-    match stats {
-        Some(stats) => axum::Json(stats).into_response(),
+    /// The statistics, and when the filter is evaluated.
+    #[derive(serde::Serialize)]
+    struct Answer {
+        #[serde(flatten)]
+        stats: ConsumerStats,
+        filter_evaluated: Option<String>,
+    }
+    let found = consumer(&kind, &namespace, &name).and_then(|id| {
+        Some(Answer {
+            stats: admin.dispatcher.stats(&id)?,
+            filter_evaluated: admin
+                .dispatcher
+                .pruning(&id)
+                .map(|pruning| pruning.to_string()),
+        })
+    });
+    match found {
+        Some(answer) => axum::Json(answer).into_response(),
         None => not_found(&kind, &namespace, &name, "is not being delivered to"),
     }
 }

@@ -291,7 +291,7 @@ fn write_stats(
     now: Timestamp,
     wide: bool,
 ) -> std::io::Result<()> {
-    const KNOWN: [(&str, &str); 16] = [
+    const KNOWN: [(&str, &str); 17] = [
         ("position", "Position"),
         ("backlog", "Backlog"),
         ("oldest_undelivered", "Oldest undelivered"),
@@ -299,6 +299,7 @@ fn write_stats(
         ("waiting_retry", "Waiting for retry"),
         ("seen", "Events seen"),
         ("matched", "Events matched"),
+        ("filter_evaluated", "Filter evaluated"),
         ("filter_errors", "Filter errors"),
         ("last_filter_error", "Last filter error"),
         ("delivered", "Delivered"),

@@ -82,7 +82,30 @@ impl Http {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<String, Failure>> + Send + use<>, Failure> {
-        let response = self.get(path).await?;
+        Ok(self.lines(self.get(path).await?))
+    }
+
+    /// Posts a document, and gets a stream of lines.
+    ///
+    /// # Errors
+    ///
+    /// As [`Http::get_lines`].
+    pub async fn post_lines(
+        &self,
+        path: &str,
+        document: &serde_json::Value,
+    ) -> Result<impl Stream<Item = Result<String, Failure>> + Send + use<>, Failure> {
+        let request = self.client.post(format!("{}{path}", self.base));
+        let request = request
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(document.to_string());
+        Ok(self.lines(self.checked(request.send().await).await?))
+    }
+
+    fn lines(
+        &self,
+        response: reqwest::Response,
+    ) -> impl Stream<Item = Result<String, Failure>> + Send + use<> {
         let reader = StreamReader::new(
             response
                 .bytes_stream()
@@ -90,9 +113,9 @@ impl Http {
         );
         let codec = LinesCodec::new_with_max_length(LINE_BYTES_MAX);
         let what = self.what;
-        Ok(FramedRead::new(reader, codec).map(move |line| {
+        FramedRead::new(reader, codec).map(move |line| {
             line.map_err(|error| Failure::failed(format!("{what} broke off: {error}")))
-        }))
+        })
     }
 
     async fn get(&self, path: &str) -> Result<reqwest::Response, Failure> {

@@ -20,6 +20,7 @@ pub mod delete;
 pub mod describe;
 pub mod events;
 pub mod failure;
+pub mod filter;
 pub mod get;
 pub mod http;
 pub mod json_text;
@@ -88,6 +89,10 @@ impl Cli {
             Command::Send(args) => &args.global,
             Command::Listen(args) => &args.global,
             Command::Events(args) => &args.global,
+            Command::Filter(args) => {
+                let filter::FilterCommand::Test(args) = &args.command;
+                &args.global
+            }
             Command::LogLevel(args) => &args.global,
             Command::Version(args) => &args.global,
         };
@@ -108,6 +113,7 @@ pub enum Command {
     Send(Box<send::SendArgs>),
     Listen(listen::ListenArgs),
     Events(events::EventsArgs),
+    Filter(Box<filter::FilterArgs>),
     Crds(crds::CrdsArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Completion(completion::CompletionArgs),
@@ -274,6 +280,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Send(args) => send::run(*args, context).await,
         Command::Listen(args) => listen::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
+        Command::Filter(args) => filter::run(*args, context).await,
         Command::Crds(args) => crds::run(&args, context),
         Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Completion(args) => completion::run(&args, context),

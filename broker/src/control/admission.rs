@@ -14,7 +14,9 @@ use heddle_crds::eventing::filter::SubscriptionsApiFilter;
 use heddle_crds::resource::{Admission, AdmissionContext, FieldError, ResourceKind};
 use serde_json::Value;
 
-use crate::filter::{Filter, FilterError, FilterFault, Spec};
+use crate::filter::explain::{self, Clause};
+use crate::filter::spec::Texts;
+use crate::filter::{Filter, FilterError, FilterFault, Spec, Subject};
 
 /// Every kind that the API serves, with everything that is refused on admission.
 #[must_use]
@@ -36,18 +38,33 @@ pub fn kinds() -> Vec<ResourceKind> {
 ///
 /// Everything that is wrong with it; at least one thing.
 pub fn filter(trigger: &Trigger) -> Result<Filter, Vec<FilterError>> {
+    let (attributes, filters) = wanted(trigger);
+    Filter::compile(&attributes, &filters)
+}
+
+/// Why an event passes the filter of a Trigger, or does not.
+///
+/// # Errors
+///
+/// As [`filter()`].
+pub fn explain(trigger: &Trigger, subject: &Subject<'_>) -> Result<Clause, Vec<FilterError>> {
+    let (attributes, filters) = wanted(trigger);
+    explain::explain(&attributes, &filters, subject)
+}
+
+/// `filter.attributes` and `filters` as plain data.
+fn wanted(trigger: &Trigger) -> (Texts, Vec<Spec>) {
     let spec = &trigger.spec;
     let attributes = spec
         .filter
         .as_ref()
         .and_then(|filter| filter.attributes.as_ref());
-    let attributes: Vec<_> = attributes
+    let attributes = attributes
         .into_iter()
         .flatten()
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let filters: Vec<_> = spec.filters.iter().map(element).collect();
-    Filter::compile(&attributes, &filters)
+    (attributes, spec.filters.iter().map(element).collect())
 }
 
 /// An element as plain data. Recurses as deep as the JSON that the object was read from, whose

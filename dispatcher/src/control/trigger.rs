@@ -5,6 +5,7 @@
 
 use heddle_broker::control::{StoreKind, admission, broker as brokers, report, status_write};
 use heddle_broker::filter::Filter;
+use heddle_broker::filter::index::Pruning;
 use heddle_crds::annotations::{BROKER_CLASS, DEPENDENCY, INJECTION};
 use heddle_crds::conditions::{self, ConditionManager, ConditionStatus};
 use heddle_crds::duck::DeliverySpec;
@@ -162,6 +163,30 @@ fn filter(trigger: &Trigger) -> Result<Filter, String> {
     })
 }
 
+/// What there is to say about a filter that works: a reason and a message for the condition, which
+/// stays true. Both are empty where there is nothing.
+fn advice(filter: &Filter) -> (&'static str, &'static str) {
+    if *filter == Filter::All {
+        return ("", "");
+    }
+    match filter.pruning() {
+        Pruning::By(_) => ("", ""),
+        Pruning::Never => (
+            "FilterNotIndexed",
+            "The filter is evaluated for every event of the Broker, because nothing in it rules \
+             events out by an attribute alone. It works; with many such Triggers matching slows \
+             down. To change that, add an element that every wanted event passes: exact, prefix or \
+             suffix of an attribute such as type, or in CESQL a comparison with =, IN, LIKE 'text%' \
+             or EXISTS, joined with AND.",
+        ),
+        Pruning::Always => (
+            "FilterPassesNothing",
+            "No event can pass the filter, so that nothing will be delivered. Its conditions \
+             contradict each other.",
+        ),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Dependency {
@@ -287,7 +312,10 @@ fn status(
     }
     match &found.filter {
         Err(error) => manage.mark_false(types::SUBSCRIPTION_READY, "FilterInvalid", error),
-        Ok(_) if facts.running.contains(id) => manage.mark_true(types::SUBSCRIPTION_READY),
+        Ok(filter) if facts.running.contains(id) => {
+            let (reason, message) = advice(filter);
+            manage.mark_true_with_reason(types::SUBSCRIPTION_READY, reason, message);
+        }
         Ok(_) => manage.mark_unknown(
             types::SUBSCRIPTION_READY,
             "NotConsuming",
