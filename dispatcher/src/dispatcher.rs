@@ -425,12 +425,14 @@ impl Dispatcher {
 impl Running {
     fn stats(&self) -> ConsumerStats {
         let shared = &self.shared;
-        let (floor, next, open) = shared.position.look(|state| {
-            let cursor = &state.cursor;
-            (cursor.floor(), cursor.next(), cursor.open_len())
-        });
         let inbox = shared.seat.inbox();
+        // Looked at before the position: if that rides, it is done with everything up to there.
         let progress = inbox.progress();
+        let (floor, next, open, rides) = shared.position.look(|state| {
+            let cursor = &state.cursor;
+            let rides = state.rides.is_some();
+            (cursor.floor(), cursor.next(), cursor.open_len(), rides)
+        });
         let (looked_at, queued) = progress.unwrap_or((next, 0));
         let looked_at = looked_at.max(next);
         let tail = *self.source.log.tail().borrow();
@@ -440,8 +442,7 @@ impl Running {
             .map(|log| log.stats())
             .unwrap_or_default();
         ConsumerStats {
-            // With nothing open or queued, it is done with everything that was looked at.
-            position: if open + queued == 0 { looked_at } else { floor },
+            position: if rides && open == 0 { looked_at } else { floor },
             following: progress.is_some(),
             next: looked_at,
             backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
