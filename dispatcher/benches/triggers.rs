@@ -2,7 +2,7 @@
 //! them, of which one matches, from the append to the subscriber in the same process.
 //!
 //! The worlds live at the same time and take turns, so that the machine's moods hit all of them;
-//! what counts are the ratios. Besides: the time to start them, first and after a restart, to
+//! what counts are the ratios, of the time on the clock and of the processors' time. Besides: the time to start them, first and after a restart, to
 //! change the filter of one, and the memory that each takes.
 
 #![allow(
@@ -42,7 +42,7 @@ use tokio_util::task::TaskTracker;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const SIZES: [usize; 3] = [1, 100, 10_000];
-const EVENTS: u64 = 20_000;
+const EVENTS: u64 = 50_000;
 /// Events of one append.
 const APPEND: usize = 16;
 const ROUNDS: usize = 7;
@@ -153,18 +153,20 @@ impl World {
         Ok(began.elapsed().as_secs_f64())
     }
 
-    /// Microseconds an event from the first append to the last delivery.
-    async fn turn(&self) -> Result<f64> {
+    /// Microseconds an event from the first append to the last delivery, on the clock and of the
+    /// processors.
+    async fn turn(&self) -> Result<[f64; 2]> {
         let event = event()?;
         let goal = self.taken.0.load(Ordering::Relaxed) + EVENTS;
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_seconds());
         for _ in 0..EVENTS / APPEND as u64 {
             self.log.append(vec![event.clone(); APPEND])?.await?;
         }
         while self.taken.0.load(Ordering::Relaxed) < goal {
             tokio::task::yield_now().await;
         }
-        Ok(began.elapsed().as_secs_f64() * 1e6 / EVENTS as f64)
+        let seconds = [began.elapsed().as_secs_f64(), cpu_seconds() - cpu];
+        Ok(seconds.map(|seconds| seconds * 1e6 / EVENTS as f64))
     }
 
     /// Microseconds that changing the filter of one Trigger takes, the median of many.
@@ -200,6 +202,18 @@ fn event() -> Result<Event> {
 fn median(samples: &mut [f64]) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples.get(samples.len() / 2).copied().unwrap_or_default()
+}
+
+/// The time that all threads of the process have run.
+fn cpu_seconds() -> f64 {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return 0.0;
+    };
+    let nanos = threads.flatten().filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanos.sum::<f64>() / 1e9
 }
 
 /// Bytes of the process in memory.
@@ -242,23 +256,30 @@ async fn bench() -> Result<()> {
         println!("| {triggers} | {first:.2} | {restart:.2} | {memory:.1} |");
         worlds.push(world);
     }
-    let mut turns = vec![Vec::new(); SIZES.len()];
+    let mut turns: Vec<Vec<[f64; 2]>> = vec![Vec::new(); SIZES.len()];
     for _ in 0..ROUNDS {
         for (world, turns) in worlds.iter().zip(&mut turns) {
             turns.push(world.turn().await?);
         }
     }
     let one = turns.first().cloned().unwrap_or_default();
-    println!("\n| Triggers, 1 matches | us/event | of 1 Trigger | to change one, us |");
-    println!("|---|---|---|---|");
-    for (world, turns) in worlds.iter().zip(&mut turns) {
-        let ratios = turns.iter().zip(&one).map(|(turn, one)| turn / one);
-        let ratio = median(&mut ratios.collect::<Vec<_>>());
+    println!(
+        "\n| Triggers, 1 matches | us/event | of 1 | CPU us/event | of 1 | to change one, us |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (world, turns) in worlds.iter().zip(&turns) {
+        let of = |which: usize| {
+            let mut own: Vec<f64> = turns.iter().map(|turn| turn[which]).collect();
+            let ratios = turns.iter().zip(&one).map(|(a, b)| a[which] / b[which]);
+            let ratio = median(&mut ratios.collect::<Vec<_>>());
+            format!("{:.2} | {ratio:.2}", median(&mut own))
+        };
         let change = world.change().await?;
-        let us = median(turns);
         println!(
-            "| {} | {us:.2} | {ratio:.3} | {change:.0} |",
-            world.triggers
+            "| {} | {} | {} | {change:.0} |",
+            world.triggers,
+            of(0),
+            of(1)
         );
     }
     for world in worlds {
