@@ -10,9 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-fn one(decoded: Decoded) -> Event {
+fn one(decoded: Decoded<'_>) -> Event {
     match decoded {
-        Decoded::One(event) => event,
+        Decoded::One(draft) => draft.finish().unwrap(),
         Decoded::Batch(_) => panic!("a batch"),
     }
 }
@@ -282,7 +282,8 @@ proptest! {
         let body = Bytes::from(body);
         let decoded = decode(&map, &body);
         let _ = decode_reply(&map, &body);
-        if let Ok(Decoded::One(event)) = decoded {
+        if let Ok(Decoded::One(draft)) = decoded {
+            let event = draft.finish().unwrap();
             let (headers, body) = encode_binary(&event, &[]);
             prop_assert_eq!(texts(&one(decode(&headers, &body).unwrap())), texts(&event));
         }

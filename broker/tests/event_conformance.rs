@@ -53,9 +53,10 @@ fn scenario(text: &str) {
         );
     }
     let body = Bytes::from(request[blank + 1..].join("\n"));
-    let Decoded::One(event) = decode(&map, &body).unwrap() else {
+    let Decoded::One(draft) = decode(&map, &body).unwrap() else {
         panic!("a batch")
     };
+    let event = draft.finish().unwrap();
     let rows = blocks[2]
         .lines()
         .filter_map(|line| line.trim().strip_prefix('|'))

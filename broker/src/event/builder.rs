@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 
-use super::attributes::{EventError, Rule, check_name, check_value};
+use super::attributes::{EventError, Rule};
+use super::draft::{Draft, add_new};
 use super::packed::{
     Attribute, AttributeKind, DataForm, Event, HEAD, Packer, SpecVersion, size_of,
 };
@@ -24,7 +25,7 @@ pub enum AttributeValue<'a> {
 }
 
 impl AttributeValue<'_> {
-    fn kind(&self) -> AttributeKind {
+    pub(super) fn kind(&self) -> AttributeKind {
         match self {
             Self::String(_) => AttributeKind::String,
             Self::Integer(_) => AttributeKind::Integer,
@@ -46,7 +47,7 @@ impl AttributeValue<'_> {
 
 impl AttributeValue<'_> {
     /// The length of the text, in bytes.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::String(text) => text.len(),
             Self::Integer(_) | Self::Boolean(_) => self.text().len(),
@@ -178,22 +179,6 @@ impl<'a> EventBuilder<'a> {
     }
 }
 
-/// Checks an attribute and adds it. The version is no attribute to be added.
-fn add_new(packer: &mut Packer, name: &str, value: &AttributeValue<'_>) -> Result<(), EventError> {
-    if name == "specversion" {
-        return Err(EventError::new(name, Rule::Once));
-    }
-    check_name(name)?;
-    let text = value.text();
-    check_value(name, &text)?;
-    packer.add(&Attribute {
-        name,
-        kind: value.kind(),
-        text: &text,
-        header: None,
-    })
-}
-
 impl Event {
     /// A copy of the event with the given attributes set: replaced where they stand, and added at
     /// the end where they are new.
@@ -203,34 +188,9 @@ impl Event {
     /// When a name or a value is not valid, or there would be too many attributes.
     /// `specversion` cannot be changed.
     pub fn with(&self, changes: &[(&str, AttributeValue<'_>)]) -> Result<Self, EventError> {
-        let more = changes
-            .iter()
-            .map(|(name, value)| size_of(name, value.len()))
-            .sum();
-        let replaces = self
-            .attributes()
-            .any(|a| changes.iter().any(|(name, _)| *name == a.name));
-        if !replaces {
-            // The attributes are copied as one block.
-            let mut packer = Packer::extend(self, more);
-            for (name, value) in changes {
-                add_new(&mut packer, name, value)?;
-            }
-            return packer.end(self.data_form(), self.data_slice());
-        }
-        let mut packer = Packer::new(self.spec_version(), self.size() + more);
-        for attribute in self.attributes() {
-            match changes.iter().find(|(name, _)| *name == attribute.name) {
-                Some((name, value)) => add_new(&mut packer, name, value)?,
-                None => packer.add(&attribute)?,
-            }
-        }
-        for (name, value) in changes {
-            if self.attribute(name).is_none() || *name == "specversion" {
-                add_new(&mut packer, name, value)?;
-            }
-        }
-        packer.end(self.data_form(), self.data_slice())
+        let mut draft = Draft::of(self, changes);
+        draft.set(changes)?;
+        draft.finish()
     }
 
     /// A copy of the event without the given attributes. `id`, `source`, `type` and

@@ -15,7 +15,8 @@
 //! is kept beside the text, so that a binary message leaves as it came in. A raw UTF-8 value is
 //! the exception: it is taken, but leaves percent-encoded, as the binding demands.
 //!
-//! Decoding a binary message looks at each header twice and allocates once, for the event.
+//! Decoding a binary message looks at each header twice and allocates once, for the event. The data
+//! is copied when the [`Draft`] that it gives is finished.
 
 use std::borrow::Cow;
 
@@ -26,6 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::attributes::{
     self, EventError, Rule, check_name, check_plain_value, check_value, shown,
 };
+use super::draft::{Draft, ROOM};
 use super::packed::{
     Attribute, AttributeKind, DataForm, Event, HEAD, Packer, SpecVersion, size_of,
 };
@@ -40,12 +42,12 @@ const CLOUDEVENTS: &str = "application/cloudevents";
 const PREFIX: &str = "ce-";
 
 /// What a message holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decoded {
+#[derive(Clone, Debug)]
+pub enum Decoded<'a> {
     /// One event, in binary or structured mode.
-    One(Event),
+    One(Draft<'a>),
     /// A batch, perhaps empty.
-    Batch(Vec<Event>),
+    Batch(Vec<Draft<'a>>),
 }
 
 /// A message does not hold the event that it should. The producer's fault.
@@ -112,9 +114,9 @@ impl DecodeError {
 }
 
 /// Reads a request, or any message that must hold an event.
-pub fn decode(headers: &HeaderMap, body: &Bytes) -> Result<Decoded, DecodeError> {
+pub fn decode<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
     match mode(headers)? {
-        Mode::Structured => json::decode(body).map(Decoded::One),
+        Mode::Structured => json::draft(body).map(Decoded::One),
         Mode::Batch => json::decode_batch(body).map(Decoded::Batch),
         Mode::Binary => decode_binary(headers, body).map(Decoded::One),
     }
@@ -133,7 +135,7 @@ pub fn decode_reply(headers: &HeaderMap, body: &Bytes) -> Result<Option<Event>, 
         Mode::Batch => Err(DecodeError::BatchReply),
         Mode::Binary => match decode_binary(headers, body) {
             Err(DecodeError::NotAnEvent) if body.is_empty() => Ok(None),
-            decoded => decoded.map(Some),
+            decoded => Ok(Some(decoded?.finish()?)),
         },
     }
 }
@@ -190,7 +192,7 @@ struct Found<'h> {
     size: usize,
 }
 
-fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, DecodeError> {
+fn decode_binary<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Draft<'a>, DecodeError> {
     let found = look(headers)?;
     if !found.any {
         return Err(DecodeError::NotAnEvent);
@@ -208,7 +210,7 @@ fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, DecodeError
             return Err(EventError::new("specversion", Rule::SpecVersion { found }).into());
         }
     };
-    let mut packer = Packer::new(version, found.size + body.len());
+    let mut packer = Packer::new(version, found.size + ROOM + body.len());
     for (name, value) in ["id", "source", "type"].into_iter().zip(found.required) {
         add(&mut packer, name, value.ok_or_else(|| missing(name))?)?;
     }
@@ -231,7 +233,7 @@ fn decode_binary(headers: &HeaderMap, body: &Bytes) -> Result<Event, DecodeError
     } else {
         DataForm::Bytes
     };
-    Ok(packer.end(form, body)?)
+    Ok(Draft::new(packer, form, Cow::Borrowed(body)))
 }
 
 /// Finds the required attributes, repeated headers and the size of the event.

@@ -34,6 +34,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::attributes::{self, EventError, Rule, check_name, check_value, shown};
+use super::draft::{Draft, ROOM};
 use super::http::DecodeError;
 use super::packed::{
     Attribute, AttributeKind, DataForm, Event, MAX_ATTRIBUTES, Packer, SpecVersion,
@@ -47,12 +48,17 @@ const REASON_SHOWN: usize = 200;
 
 /// Reads one event.
 pub fn decode(text: &[u8]) -> Result<Event, DecodeError> {
+    Ok(draft(text)?.finish()?)
+}
+
+/// Reads one event, whose attributes may still change.
+pub fn draft(text: &[u8]) -> Result<Draft<'_>, DecodeError> {
     let text = std::str::from_utf8(text).map_err(|_| DecodeError::NotUtf8)?;
-    decode_text(text)
+    draft_text(text)
 }
 
 /// Reads a batch: an array of events. All are good, or the error names the first that is not.
-pub fn decode_batch(text: &[u8]) -> Result<Vec<Event>, DecodeError> {
+pub fn decode_batch(text: &[u8]) -> Result<Vec<Draft<'_>>, DecodeError> {
     let text = std::str::from_utf8(text).map_err(|_| DecodeError::NotUtf8)?;
     if is_string(text) {
         return Err(encoded_twice());
@@ -68,7 +74,7 @@ pub fn decode_batch(text: &[u8]) -> Result<Vec<Event>, DecodeError> {
     Ok(events)
 }
 
-fn decode_text(text: &str) -> Result<Event, DecodeError> {
+fn draft_text(text: &str) -> Result<Draft<'_>, DecodeError> {
     if is_string(text) {
         return Err(encoded_twice());
     }
@@ -76,7 +82,7 @@ fn decode_text(text: &str) -> Result<Event, DecodeError> {
     let members = reader.deserialize_map(Members).map_err(not_json)?;
     reader.end().map_err(not_json)?;
     Envelope::read(&members)?
-        .pack(text.len())
+        .pack(text.len() + ROOM)
         .map_err(DecodeError::Attribute)
 }
 
@@ -151,16 +157,16 @@ struct Elements<'b> {
 }
 
 impl<'de> Visitor<'de> for Elements<'_> {
-    type Value = Vec<Event>;
+    type Value = Vec<Draft<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a batch, which is a JSON array of events")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<Event>, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         let mut events = Vec::new();
         while let Some(element) = elements.next_element::<&RawValue>()? {
-            match decode_text(element.get()) {
+            match draft_text(element.get()) {
                 Ok(event) => events.push(event),
                 Err(error) => {
                     let error = DecodeError::Element {
@@ -178,16 +184,16 @@ impl<'de> Visitor<'de> for Elements<'_> {
 
 /// What stands in an envelope, checked but for the rules that need its version.
 #[derive(Default)]
-struct Envelope<'a> {
+struct Envelope<'m, 'a> {
     version: Option<SpecVersion>,
     required: [Option<Cow<'a, str>>; 3],
-    others: Vec<(&'a str, AttributeKind, Cow<'a, str>)>,
+    others: Vec<(&'m str, AttributeKind, Cow<'a, str>)>,
     data: Option<&'a str>,
     data_base64: Option<Cow<'a, str>>,
 }
 
-impl<'a> Envelope<'a> {
-    fn read(members: &'a [(Cow<'a, str>, &'a str)]) -> Result<Self, EventError> {
+impl<'m, 'a> Envelope<'m, 'a> {
+    fn read(members: &'m [(Cow<'a, str>, &'a str)]) -> Result<Self, EventError> {
         let mut envelope = Envelope::default();
         for (position, (name, value)) in members.iter().enumerate() {
             let fail = |rule| Err(EventError::new(name, rule));
@@ -219,7 +225,7 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    fn attribute(&mut self, name: &'a str, value: &'a str) -> Result<(), EventError> {
+    fn attribute(&mut self, name: &'m str, value: &'a str) -> Result<(), EventError> {
         check_name(name)?;
         let (kind, text) = match value.as_bytes().first() {
             Some(b'"') => (AttributeKind::String, string(name, value)?),
@@ -239,7 +245,7 @@ impl<'a> Envelope<'a> {
         Ok(())
     }
 
-    fn pack(&self, capacity: usize) -> Result<Event, EventError> {
+    fn pack(&self, capacity: usize) -> Result<Draft<'a>, EventError> {
         let missing = |name| EventError::new(name, Rule::Required);
         let version = self.version.ok_or_else(|| missing("specversion"))?;
         let (form, data) = self.data(version)?;
@@ -261,7 +267,7 @@ impl<'a> Envelope<'a> {
                 header: None,
             })?;
         }
-        packer.end(form, &data)
+        Ok(Draft::new(packer, form, data))
     }
 
     fn data(&self, version: SpecVersion) -> Result<(DataForm, Cow<'a, [u8]>), EventError> {

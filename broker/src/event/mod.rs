@@ -11,11 +11,13 @@
 //! * [`json`]: the JSON event format.
 //! * [`message`]: the bindings of buses with headers, Kafka and NATS.
 //! * [`builder`]: events that the program makes, and events with attributes changed.
+//! * [`draft`]: an event on its way in, to which the broker adds.
 //! * [`sdk`]: conversions from and to `cloudevents::Event`, for the edges.
 //! * [`packed`]: the block of bytes, which is also what the log keeps.
 
 pub mod attributes;
 pub mod builder;
+pub mod draft;
 pub mod header;
 pub mod http;
 pub mod json;
@@ -25,4 +27,5 @@ pub mod sdk;
 
 pub use attributes::{EventError, Rule};
 pub use builder::{AttributeValue, EventBuilder};
+pub use draft::Draft;
 pub use packed::{Attribute, AttributeKind, DataForm, Event, Packer, SpecVersion, UnpackError};

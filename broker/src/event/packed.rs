@@ -199,7 +199,7 @@ impl Event {
                 header: None,
             });
         }
-        self.attributes().find(|attribute| attribute.name == name)
+        self.attributes().named(name)
     }
 
     /// All attributes but `specversion`: `id`, `source`, `type`, then in the order of arrival.
@@ -262,6 +262,23 @@ pub struct Attributes<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Attributes<'a> {
+    /// The first attribute of that name among those that are left. Passes over the others without
+    /// reading them.
+    pub(super) fn named(self, name: &str) -> Option<Attribute<'a>> {
+        let mut rest = self.rest;
+        loop {
+            let (_, after) = rest.split_first_chunk::<ATTRIBUTE_HEAD>()?;
+            if after.starts_with(name.as_bytes())
+                && rest.first().map(|&len| usize::from(len)) == Some(name.len())
+            {
+                return Some(split_attribute(rest)?.0);
+            }
+            rest = skip_attribute(rest)?;
+        }
+    }
+}
+
 impl<'a> Iterator for Attributes<'a> {
     type Item = Attribute<'a>;
 
@@ -274,7 +291,7 @@ impl<'a> Iterator for Attributes<'a> {
 
 /// Puts an event together. The caller has validated names and values (see
 /// [`super::attributes`]); `id`, `source` and `type` come first, in that order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Packer {
     buffer: Vec<u8>,
     count: u8,
@@ -293,6 +310,20 @@ impl Packer {
         });
         buffer.put_bytes(0, HEAD - 2);
         Self { buffer, count: 0 }
+    }
+
+    /// Starts again, with the same version and room.
+    pub(super) fn restart(&self) -> Self {
+        let mut buffer = Vec::with_capacity(self.buffer.capacity());
+        buffer.extend_from_slice(self.buffer.get(..HEAD).unwrap_or_default());
+        Self { buffer, count: 0 }
+    }
+
+    /// The attributes so far.
+    pub(super) fn attributes(&self) -> Attributes<'_> {
+        Attributes {
+            rest: self.buffer.get(HEAD..).unwrap_or_default(),
+        }
     }
 
     /// Starts an event with all attributes of another one, to which `more` bytes of attributes will
@@ -397,6 +428,18 @@ fn data_start(packed: &[u8]) -> usize {
         Some(&len) => HEAD.saturating_add(u32::from_le_bytes(len) as usize),
         None => HEAD,
     }
+}
+
+/// What follows the first attribute.
+fn skip_attribute(bytes: &[u8]) -> Option<&[u8]> {
+    let (&[name_len, kind, a, b, c, d], rest) = bytes.split_first_chunk()?;
+    let value_len = u32::from_le_bytes([a, b, c, d]) as usize;
+    let rest = rest.get(usize::from(name_len).checked_add(value_len)?..)?;
+    if kind & HAS_HEADER_TEXT == 0 {
+        return Some(rest);
+    }
+    let (&len, after) = rest.split_first_chunk()?;
+    after.get(u32::from_le_bytes(len) as usize..)
 }
 
 fn split_attribute(bytes: &[u8]) -> Option<(Attribute<'_>, &[u8])> {

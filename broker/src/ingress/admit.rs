@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::directory::EntryKind;
 use crate::event::http::Decoded;
-use crate::event::{AttributeValue, Event, EventError};
+use crate::event::{Draft, Event, EventError};
 
 /// When the broker took the event.
 pub(super) const ARRIVAL_TIME: &str = "knativearrivaltime";
@@ -124,40 +124,38 @@ pub(super) struct Admission<'a> {
 
 impl Admission<'_> {
     /// Admits all events of a message, or tells which one is refused (its position in a batch).
-    pub(super) fn admit(&self, decoded: Decoded) -> Result<Vec<Event>, (Option<usize>, Refusal)> {
+    pub(super) fn admit(&self, decoded: Decoded<'_>) -> Result<Vec<Event>, (Option<usize>, Refusal)> {
         match decoded {
-            Decoded::One(event) => Ok(vec![self.event(event).map_err(|refusal| (None, refusal))?]),
-            Decoded::Batch(events) => {
+            Decoded::One(draft) => Ok(vec![self.event(draft).map_err(|refusal| (None, refusal))?]),
+            Decoded::Batch(drafts) => {
                 let admit =
-                    |(index, event)| self.event(event).map_err(|refusal| (Some(index), refusal));
-                events.into_iter().enumerate().map(admit).collect()
+                    |(index, draft)| self.event(draft).map_err(|refusal| (Some(index), refusal));
+                drafts.into_iter().enumerate().map(admit).collect()
             }
         }
     }
 
-    fn event(&self, event: Event) -> Result<Event, Refusal> {
-        let mut changes: Vec<(&str, AttributeValue<'_>)> = Vec::with_capacity(4);
+    fn event(&self, mut draft: Draft<'_>) -> Result<Event, Refusal> {
         if self.kind == EntryKind::Broker {
-            changes.push((ARRIVAL_TIME, self.now.to_string().into()));
-            changes.push((TTL, self.ttl(&event)?.into()));
+            let ttl = self.ttl(&draft)?;
+            draft.set(&[
+                (ARRIVAL_TIME, self.now.to_string().into()),
+                (TTL, ttl.into()),
+            ])?;
         }
         if let Some(parent) = &self.trace.parent
-            && event.attribute(TRACEPARENT).is_none()
+            && draft.attribute(TRACEPARENT).is_none()
         {
-            changes.push((TRACEPARENT, parent.as_str().into()));
+            draft.set(&[(TRACEPARENT, parent.as_str().into())])?;
             if let Some(state) = &self.trace.state {
-                changes.push((TRACESTATE, state.as_str().into()));
+                draft.set(&[(TRACESTATE, state.as_str().into())])?;
             }
         }
-        if changes.is_empty() {
-            Ok(event)
-        } else {
-            Ok(event.with(&changes)?)
-        }
+        Ok(draft.finish()?)
     }
 
-    fn ttl(&self, event: &Event) -> Result<i32, Refusal> {
-        let Some(attribute) = event.attribute(TTL) else {
+    fn ttl(&self, draft: &Draft<'_>) -> Result<i32, Refusal> {
+        let Some(attribute) = draft.attribute(TTL) else {
             return Ok(self.broker_ttl);
         };
         let ttl: i32 = attribute.text.parse().map_err(|_| Refusal::TtlNotANumber)?;
@@ -183,7 +181,7 @@ mod tests {
             now,
             broker_ttl: 255,
         };
-        match admission.admit(Decoded::One(event)) {
+        match admission.admit(Decoded::One(Draft::of(&event, &[]))) {
             Ok(mut events) => Ok(events.pop().unwrap()),
             Err((index, refusal)) => {
                 assert_eq!(index, None);

@@ -30,7 +30,7 @@ fn structured(json: &str) -> Event {
     let value = HeaderValue::from_static("application/cloudevents+json");
     headers.insert(http::header::CONTENT_TYPE, value);
     match decode(&headers, &Bytes::copy_from_slice(json.as_bytes())).unwrap() {
-        Decoded::One(event) => event,
+        Decoded::One(draft) => draft.finish().unwrap(),
         Decoded::Batch(_) => panic!("a batch"),
     }
 }
@@ -44,7 +44,7 @@ fn binary(headers: &[(&str, &str)], body: &[u8]) -> Event {
         );
     }
     match decode(&map, &Bytes::copy_from_slice(body)).unwrap() {
-        Decoded::One(event) => event,
+        Decoded::One(draft) => draft.finish().unwrap(),
         Decoded::Batch(_) => panic!("a batch"),
     }
 }
