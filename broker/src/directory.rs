@@ -4,9 +4,10 @@
 //! reads the newest one for each request, without a lock. There is no Kubernetes here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use prometheus_client::metrics::counter::Counter;
 
 use crate::log::Log;
 
@@ -30,6 +31,27 @@ pub struct Entry {
     pub name: Arc<str>,
     /// Where its events are kept.
     pub log: Arc<dyn Log>,
+    /// Counts the events that were kept; found once, so that no request has to look for it.
+    pub(crate) kept: OnceLock<Counter>,
+}
+
+impl Entry {
+    /// An entry for a log.
+    #[must_use]
+    pub fn new(
+        kind: EntryKind,
+        namespace: impl Into<Arc<str>>,
+        name: impl Into<Arc<str>>,
+        log: Arc<dyn Log>,
+    ) -> Self {
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            log,
+            kept: OnceLock::new(),
+        }
+    }
 }
 
 /// All addresses at one moment.

@@ -273,12 +273,19 @@ impl Parts {
             &mut self.registry.lock(),
         );
         metrics::register(&self.segments, &self.directory, &mut self.registry.lock());
-        tracker.spawn(ingress.serve(
+        let serve = ingress.serve(
             ingress_listener,
             tracker.clone(),
             shutdown.graceful.clone(),
             shutdown.force.clone(),
-        ));
+        );
+        let graceful = shutdown.graceful.clone();
+        tracker.spawn(async move {
+            if let Err(error) = serve.await {
+                tracing::error!(%error, "the ingress could not be started; stopping");
+                graceful.cancel();
+            }
+        });
         let admin = Admin {
             registry: Arc::clone(&self.registry),
             readiness: self.readiness(synced.clone()),

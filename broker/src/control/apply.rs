@@ -230,12 +230,7 @@ impl Control {
         if served.is_some_and(|entry| Arc::ptr_eq(&entry.log, &log)) {
             return;
         }
-        let entry = Arc::new(Entry {
-            kind,
-            namespace: namespace.into(),
-            name: name.into(),
-            log,
-        });
+        let entry = Arc::new(Entry::new(kind, namespace, name, log));
         let mut next = Directory::clone(&current);
         match kind {
             EntryKind::Broker => {

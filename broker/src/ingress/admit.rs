@@ -124,7 +124,10 @@ pub(super) struct Admission<'a> {
 
 impl Admission<'_> {
     /// Admits all events of a message, or tells which one is refused (its position in a batch).
-    pub(super) fn admit(&self, decoded: Decoded<'_>) -> Result<Vec<Event>, (Option<usize>, Refusal)> {
+    pub(super) fn admit(
+        &self,
+        decoded: Decoded<'_>,
+    ) -> Result<Vec<Event>, (Option<usize>, Refusal)> {
         match decoded {
             Decoded::One(draft) => Ok(vec![self.event(draft).map_err(|refusal| (None, refusal))?]),
             Decoded::Batch(drafts) => {

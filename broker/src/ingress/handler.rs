@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, EXPECT};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::admit::{Admission, TraceContext};
 use super::error::{IngressError, METHODS, cut};
+use super::wake::{Mailbox, Through};
 use super::{Ingress, body, route};
 use crate::event::Event;
 use crate::event::http::decode;
@@ -33,10 +35,23 @@ impl Ingress {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
+        self.serve_one(request, None).await
+    }
+
+    /// Answers one request. What it waits for of other threads wakes it through `wakes`.
+    pub(super) async fn serve_one<B>(
+        &self,
+        request: Request<B>,
+        wakes: Option<&Arc<Mailbox>>,
+    ) -> Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
         let (head, body) = request.into_parts();
         let mut body = pin!(body);
         let start = Instant::now();
-        let error = match self.accept(&head, body.as_mut(), start).await {
+        let error = match self.accept(&head, body.as_mut(), start, wakes).await {
             Ok(answer) => return self.answer(&answer),
             Err(error) => error,
         };
@@ -56,6 +71,7 @@ impl Ingress {
         head: &Parts,
         body: Pin<&mut B>,
         start: Instant,
+        wakes: Option<&Arc<Mailbox>>,
     ) -> Result<Answer, IngressError>
     where
         B: Body<Data = Bytes>,
@@ -88,9 +104,12 @@ impl Ingress {
             .admit(decoded)
             .map_err(|(element, refusal)| IngressError::Refused { element, refusal })?;
 
+        // The events are copies. The connection can use the body's memory again.
+        drop(body);
+
         let count = events.len();
         if count > 0 {
-            self.keep(&*entry.log, events).await?;
+            self.keep(&*entry.log, events, wakes).await?;
             self.metrics
                 .kept(&entry, count, start.elapsed().as_secs_f64());
         }
@@ -98,8 +117,13 @@ impl Ingress {
     }
 
     /// Gives the events to the log, and returns when it has kept them.
-    async fn keep(&self, log: &dyn Log, events: Vec<Event>) -> Result<(), IngressError> {
-        let commit = log.append(events)?;
+    async fn keep(
+        &self,
+        log: &dyn Log,
+        events: Vec<Event>,
+        wakes: Option<&Arc<Mailbox>>,
+    ) -> Result<(), IngressError> {
+        let commit = Through::new(wakes, log.append(events)?);
         match timeout(self.options.commit_timeout, commit).await {
             Ok(outcome) => Ok(outcome.map(|_offsets| ())?),
             Err(_elapsed) => Err(IngressError::CommitTimeout),
@@ -110,7 +134,7 @@ impl Ingress {
         let mut response = Response::new(Full::new(Bytes::new()));
         match answer {
             Answer::Accepted => {
-                self.metrics.answered("accepted");
+                self.metrics.accepted.inc();
                 *response.status_mut() = StatusCode::ACCEPTED;
             }
             Answer::Handshake => {

@@ -37,6 +37,8 @@ struct EntryLabels {
 #[derive(Debug)]
 pub(super) struct Metrics {
     requests: Family<OutcomeLabels, Counter>,
+    /// The requests whose outcome is `accepted`.
+    pub(super) accepted: Counter,
     events: Family<EntryLabels, Counter>,
     seconds: Histogram,
     pub(super) in_flight_bytes: Gauge,
@@ -45,8 +47,14 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
+        let requests = Family::<OutcomeLabels, Counter>::default();
+        let accepted = OutcomeLabels {
+            outcome: "accepted",
+        };
+        let accepted = requests.get_or_create(&accepted).clone();
         let metrics = Self {
-            requests: Family::default(),
+            accepted,
+            requests,
             events: Family::default(),
             // 100 us to 13 s: a group commit takes a fraction of a millisecond.
             seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 18)),
@@ -89,17 +97,18 @@ impl Metrics {
 
     /// `count` events were kept, in the given time.
     pub(super) fn kept(&self, entry: &Entry, count: usize, seconds: f64) {
-        let labels = EntryLabels {
-            namespace: Arc::clone(&entry.namespace),
-            name: Arc::clone(&entry.name),
-            kind: match entry.kind {
-                EntryKind::Broker => "broker",
-                EntryKind::Channel => "channel",
-            },
-        };
-        self.events
-            .get_or_create(&labels)
-            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        let counter = entry.kept.get_or_init(|| {
+            let labels = EntryLabels {
+                namespace: Arc::clone(&entry.namespace),
+                name: Arc::clone(&entry.name),
+                kind: match entry.kind {
+                    EntryKind::Broker => "broker",
+                    EntryKind::Channel => "channel",
+                },
+            };
+            self.events.get_or_create(&labels).clone()
+        });
+        counter.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
         self.seconds.observe(seconds);
     }
 }

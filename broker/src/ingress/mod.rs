@@ -2,8 +2,8 @@
 //!
 //! A request passes these steps, from the outside in; read the files in this order:
 //!
-//! 1. `server.rs`: connections. How many there may be, how long a head may take, HTTP/1.1 and
-//!    HTTP/2 without TLS on one port, draining.
+//! 1. `server.rs`, `worker.rs`, `connection.rs`: connections. How many there may be, which thread
+//!    they run on, how long a head may take, HTTP/1.1 and HTTP/2 without TLS on one port, draining.
 //! 2. `handler.rs`: one request, told as the specification tells it.
 //! 3. `route.rs`: which broker or channel the request is for.
 //! 4. `body.rs`: the body, within its limits of size, time and memory.
@@ -53,11 +53,14 @@
 
 mod admit;
 mod body;
+mod connection;
 mod error;
 mod handler;
 mod metrics;
 mod route;
 mod server;
+mod wake;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +90,8 @@ pub struct IngressOptions {
     pub commit_timeout: Duration,
     /// The most bytes of bodies whose requests are not answered yet. At least one body fits.
     pub max_in_flight_bytes: usize,
+    /// How many threads connections run on; at least one.
+    pub workers: usize,
     /// The most connections that are served. A few more are answered with 503.
     pub max_connections: usize,
     /// How many brokers an event may pass in a row, by replies, before it is refused: the TTL that
@@ -105,6 +110,7 @@ impl Default for IngressOptions {
             body_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(30),
             max_in_flight_bytes: 256 << 20,
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             max_connections: 10_000,
             broker_ttl: 255,
         }

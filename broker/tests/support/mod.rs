@@ -171,12 +171,7 @@ impl Server {
         let (broker, channel) = (TestLog::new(), TestLog::new());
         let entry = |kind, name: &str, log: &Arc<TestLog>| {
             let log = Arc::clone(log) as Arc<dyn Log>;
-            Arc::new(Entry {
-                kind,
-                namespace: "ns".into(),
-                name: name.into(),
-                log,
-            })
+            Arc::new(Entry::new(kind, "ns", name, log))
         };
         let ch = entry(EntryKind::Channel, "ch", &channel);
         let directory = Directory {

@@ -60,7 +60,7 @@ pub(crate) fn encode(group: &mut Group, item: Item, segment: u64, number: u32) {
             done,
         } => {
             // Nothing of a removed log may come after the frame that says so.
-            if stream.state.lock().closed {
+            if stream.is_closed() {
                 records.clear();
             }
             let runs = group.put_moved(&stream, &records, segment, number, MOVED | FIRST_OF_UNIT);

@@ -34,6 +34,13 @@ pub(crate) enum Unit {
     },
 }
 
+impl Unit {
+    /// Whether these are events of that log.
+    pub(crate) fn is_append_to(&self, log: &Arc<Stream>) -> bool {
+        matches!(self, Self::Append { stream, .. } if Arc::ptr_eq(stream, log))
+    }
+}
+
 /// Frames to be written at once.
 #[derive(Debug, Default)]
 pub(crate) struct Group {

@@ -39,8 +39,8 @@ impl SegmentLog {
             })
     }
 
-    fn check_open(&self, state: &State) -> Result<(), ReadError> {
-        if state.closed || self.shared.closed.load(Ordering::Acquire) {
+    fn check_open(&self) -> Result<(), ReadError> {
+        if self.stream.is_closed() || self.shared.closed.load(Ordering::Acquire) {
             return Err(ReadError::Closed);
         }
         Ok(())
@@ -93,13 +93,6 @@ impl Log for SegmentLog {
         }
         let (reply, outcome) = oneshot::channel();
         let accepted = self.now();
-        // The lock orders this before or after a removal of the log.
-        let state = self.stream.state.lock();
-        if state.closed {
-            return Err(AppendError::Closed {
-                reason: "it was removed".into(),
-            });
-        }
         let stream = Arc::clone(&self.stream);
         self.shared.queue.append(Append {
             stream,
@@ -113,7 +106,7 @@ impl Log for SegmentLog {
     async fn read(&self, from: Offset, limit: ReadLimit) -> Result<ReadBatch, ReadError> {
         {
             let state = self.stream.state.lock();
-            self.check_open(&state)?;
+            self.check_open()?;
             if from > state.next {
                 return Err(ReadError::PastEnd {
                     from,
@@ -135,7 +128,7 @@ impl Log for SegmentLog {
     }
 
     async fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
-        self.check_open(&self.stream.state.lock())?;
+        self.check_open()?;
         // Times are kept in microseconds: a time between two of them is the later one.
         let mut at = micros(time);
         if super::encode::accepted_time(at) < time {

@@ -97,6 +97,13 @@ impl Queue {
                 reason: Arc::clone(reason),
             });
         }
+        // A removal closes the log before it takes its place in the queue: nothing of the log
+        // comes behind it.
+        if append.stream.is_closed() {
+            return Err(AppendError::Closed {
+                reason: "it was removed".into(),
+            });
+        }
         if state.pending + size > self.max_pending {
             return Err(AppendError::Busy {
                 pending_bytes: state.pending,

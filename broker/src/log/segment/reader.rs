@@ -146,7 +146,7 @@ fn gap(batch: &mut ReadBatch, to: Offset, reason: GapReason) {
 /// The run at the end of the batch, after the gaps before it. None at the end of the log.
 fn next_run(stream: &Stream, batch: &mut ReadBatch) -> Result<Option<Run>, ReadError> {
     let state = stream.state.lock();
-    if state.closed {
+    if stream.is_closed() {
         return Err(ReadError::Closed);
     }
     gap(batch, state.trimmed, GapReason::Expired);
@@ -324,7 +324,7 @@ pub(crate) fn offset_at(shared: &Shared, stream: &Stream, time: i64) -> Result<O
     loop {
         let run = {
             let state = stream.state.lock();
-            if state.closed {
+            if stream.is_closed() {
                 return Err(ReadError::Closed);
             }
             match state

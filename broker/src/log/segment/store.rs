@@ -274,7 +274,7 @@ impl LogStore for SegmentStore {
         let Some(stream) = self.shared.streams.write().by_name.remove(name) else {
             return Ok(());
         };
-        stream.state.lock().closed = true;
+        stream.set_closed(true);
         let (done, wait) = mpsc::sync_channel(1);
         let item = Item::Streams {
             streams: vec![Arc::clone(&stream)],
@@ -293,7 +293,7 @@ impl LogStore for SegmentStore {
             return Ok(());
         };
         // Not removed durably: it is still there, unless a new one took its place.
-        stream.state.lock().closed = false;
+        stream.set_closed(false);
         self.shared
             .streams
             .write()

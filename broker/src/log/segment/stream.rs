@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) tail: watch::Sender<Offset>,
     /// Whether its stream frame is durable. Written by the writer alone.
     pub(crate) registered: AtomicBool,
+    /// Removal was asked for: the log takes and gives nothing more.
+    closed: AtomicBool,
 }
 
 /// What changes about a log.
@@ -43,8 +45,6 @@ pub(crate) struct State {
     pub(crate) retention: Option<Retention>,
     pub(crate) limit: RunLimit,
     pub(crate) cache: VecDeque<Record>,
-    /// Removal was asked for: the log takes and gives nothing more.
-    pub(crate) closed: bool,
     /// Removal is durable, and was written into this segment.
     pub(crate) removed_in: Option<u64>,
     pub(crate) damaged: u64,
@@ -58,12 +58,12 @@ pub(crate) fn micros(time: Timestamp) -> i64 {
 
 impl Stream {
     pub(crate) fn new(id: u32, entry: Entry, runs: RunList, damaged: u64, known: bool) -> Self {
+        let closed = AtomicBool::new(entry.removed_in.is_some());
         let state = State {
             runs,
             next: entry.next,
             trimmed: entry.trimmed,
             trimmed_durably: entry.trimmed,
-            closed: entry.removed_in.is_some(),
             removed_in: entry.removed_in,
             damaged,
             ..State::default()
@@ -74,7 +74,18 @@ impl Stream {
             tail: watch::Sender::new(entry.next),
             state: Mutex::new(state),
             registered: AtomicBool::new(known),
+            closed,
         }
+    }
+
+    /// Whether removal was asked for.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Asks for removal, or takes that back.
+    pub(crate) fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Release);
     }
 
     /// What the stream's frame says.
@@ -100,7 +111,7 @@ impl State {
     /// Puts in the new place of records that were moved, unless they have gone meanwhile.
     pub(crate) fn moved(&mut self, run: Run) {
         let (from, to) = (run.first, run.end());
-        if self.closed || to <= self.trimmed {
+        if to <= self.trimmed {
             return;
         }
         self.runs.overlay(run);

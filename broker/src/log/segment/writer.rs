@@ -16,7 +16,7 @@ use super::group::{Group, Unit, put_stream};
 use super::pool::NoSpace;
 use super::queue::{Item, encoded_len};
 use super::shared::{Segment, Shared, count, segment_name};
-use super::stream::{Stream, micros};
+use super::stream::{State, Stream, micros};
 use super::tail::Tail;
 use crate::log::AppendError;
 
@@ -319,29 +319,24 @@ impl Writer {
 
     /// Makes a durable group visible, and answers its callers, each in one pass.
     fn publish(&mut self, segment: u64, group: Group) {
-        let counters = &self.shared.counters;
-        for unit in &group.units {
+        let mut units = group.units.iter().peekable();
+        while let Some(unit) = units.next() {
             match unit {
-                Unit::Append {
-                    stream, records, ..
-                } => {
+                Unit::Append { stream, .. } => {
+                    // Appends to one log mostly come in a row. They become visible together.
                     let mut state = stream.state.lock();
-                    for (indexed, _) in records {
-                        state.commit(segment, indexed);
+                    self.show(segment, unit, &mut state);
+                    while let Some(more) = units.next_if(|next| next.is_append_to(stream)) {
+                        self.show(segment, more, &mut state);
                     }
-                    self.tail
-                        .add(stream, &mut state, records.iter().map(|(_, record)| record));
                     stream.registered.store(true, Ordering::Release);
                     // Under the lock, so that nothing can be read past the tail.
                     stream.tail.send_replace(state.next);
-                    drop(state);
-                    count(&counters.group_appends, 1);
-                    count(&counters.group_events, records.len() as u64);
                 }
                 Unit::Moved { stream, runs, .. } => {
                     let mut state = stream.state.lock();
-                    for run in runs {
-                        count(&counters.moved_events, u64::from(run.count));
+                    for run in runs.iter().filter(|_| !stream.is_closed()) {
+                        count(&self.shared.counters.moved_events, u64::from(run.count));
                         state.moved(run.clone());
                     }
                 }
@@ -355,10 +350,28 @@ impl Writer {
             }
         }
         self.tail.evict(self.shared.sizes.tail);
+        let counters = &self.shared.counters;
         counters
             .tail_bytes
             .store(self.tail.bytes as u64, Ordering::Relaxed);
         group.answer();
+    }
+
+    /// Adds an append to the index and the tail of its log.
+    fn show(&mut self, segment: u64, unit: &Unit, state: &mut State) {
+        let Unit::Append {
+            stream, records, ..
+        } = unit
+        else {
+            return;
+        };
+        for (indexed, _) in records {
+            state.commit(segment, indexed);
+        }
+        let records = records.iter().map(|(_, record)| record);
+        count(&self.shared.counters.group_appends, 1);
+        count(&self.shared.counters.group_events, records.len() as u64);
+        self.tail.add(stream, state, records);
     }
 
     fn wrote_stream(&self, stream: &Stream, remove: bool, segment: u64) {
