@@ -7,6 +7,11 @@ use heddle::cli::manifest::ManifestError;
 use heddle::cli::{self, Command, Failure};
 use heddle::{run, telemetry};
 
+/// Events are allocated on one thread and freed on another, in blocks of about 1 KiB: what the C
+/// library's allocator does worst. docs/performance.md has the figures.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
