@@ -4,7 +4,10 @@
 
 mod support;
 
+use bytes::Bytes;
 use heddle_broker::ingress::IngressOptions;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::Server;
 
 /// The body limit of these tests.
@@ -55,7 +58,7 @@ struct Case {
     headers: &'static str,
     body: Body,
     status: u16,
-    /// A part of the problem's detail; empty where the HTTP library answers.
+    /// A part of the problem's detail; empty where there is no body, as for HEAD.
     detail: &'static str,
 }
 
@@ -198,15 +201,15 @@ const CASES: &[Case] = &[
     case(P, BINARY, "Content-Length: 99999999999\r\nExpect: 100-continue\r\n", Raw(b""), 413, "more than the 131072 bytes"),
     case(P, BINARY, "", LongChunk(LIMIT + 1), 413, "more than the 131072 bytes"),
     // Not HTTP.
-    case("POST", Bare, "", Raw(b""), 400, ""),
-    case("POST /ns/b HTTP/9.9", Host, "", Raw(b""), 400, ""),
-    case(P, BINARY, "Content-Length: many\r\n", Raw(b"x"), 400, ""),
-    case(P, BINARY, "Content-Length: -1\r\n", Raw(b"x"), 400, ""),
-    case(P, BINARY, "Content-Length: 1\r\nContent-Length: 2\r\n", Raw(b"xx"), 400, ""),
-    case(P, BINARY, "no colon\r\n", Text("x"), 400, ""),
-    case(P, BINARY, "ce-ext : x\r\n", Text("x"), 400, ""),
-    case(P, BINARY, "ce-ext: a\0b\r\n", Text("x"), 400, ""),
-    case(P, BINARY, "Transfer-Encoding: gzip\r\n", Raw(b"x"), 400, ""),
+    case("POST", Bare, "", Raw(b""), 400, "not valid HTTP"),
+    case("POST /ns/b HTTP/9.9", Host, "", Raw(b""), 400, "not valid HTTP"),
+    case(P, BINARY, "Content-Length: many\r\n", Raw(b"x"), 400, "not valid HTTP"),
+    case(P, BINARY, "Content-Length: -1\r\n", Raw(b"x"), 400, "not valid HTTP"),
+    case(P, BINARY, "Content-Length: 1\r\nContent-Length: 2\r\n", Raw(b"xx"), 400, "not valid HTTP"),
+    case(P, BINARY, "no colon\r\n", Text("x"), 400, "not valid HTTP"),
+    case(P, BINARY, "ce-ext : x\r\n", Text("x"), 400, "not valid HTTP"),
+    case(P, BINARY, "ce-ext: a\0b\r\n", Text("x"), 400, "not valid HTTP"),
+    case(P, BINARY, "Transfer-Encoding: gzip\r\n", Raw(b"x"), 400, "not valid HTTP"),
     case(P, BINARY, "Transfer-Encoding: chunked\r\n", Raw(b"zz\r\nx\r\n0\r\n\r\n"), 400, "the body could not be read"),
 ];
 
@@ -338,15 +341,29 @@ async fn problems_name_attribute_element_and_limit() {
 async fn header_floods_are_answered_with_431() {
     let server = Server::start(IngressOptions::default()).await;
     let many: String = (0..120).map(|i| format!("x-{i}: y\r\n")).collect();
-    assert_eq!(
-        server.ask(support::binary("/ns/b", &many, "")).await.status,
-        431
-    );
     let long = format!("x-long: {}\r\n", "y".repeat(70 << 10));
-    assert_eq!(
-        server.ask(support::binary("/ns/b", &long, "")).await.status,
-        431
-    );
+    // More than the sockets hold: the answer must not be lost with what nobody reads.
+    let flood = format!("x-long: {}\r\n", "y".repeat(900 << 10));
+    for headers in [&many, &long, &flood] {
+        let answer = server.ask(support::binary("/ns/b", headers, "")).await;
+        assert_eq!(answer.status, 431);
+        assert_eq!(answer.header("connection"), Some("close"));
+        let problem = answer.problem();
+        assert_eq!(problem["type"], "urn:heddle:problem:head-too-large");
+        assert_eq!(problem["limit"], 65536);
+        let detail = "more than the 100 headers or 65536 bytes of them";
+        assert!(answer.detail().contains(detail), "{problem}");
+    }
+    let address = format!("POST /ns/{} HTTP/1.1\r\n", "b".repeat(65535));
+    let options = IngressOptions {
+        max_header_bytes: 128 << 10,
+        ..IngressOptions::default()
+    };
+    let wide = Server::start(options).await;
+    let answer = wide.ask(format!("{address}Host: x\r\n\r\n")).await;
+    assert_eq!(answer.status, 414);
+    assert!(answer.detail().contains("too long"));
+    assert!(server.metrics().contains("outcome=\"head-too-large\"} 3"));
     let fits: String = (0..80)
         .map(|i| format!("x-{i}: {}\r\n", "y".repeat(500)))
         .collect();
@@ -369,6 +386,67 @@ async fn header_floods_are_answered_with_431() {
         server.ask(support::binary("/ns/b", &fits, "")).await.status,
         431
     );
+}
+
+#[tokio::test]
+async fn a_refusal_among_good_requests_is_seen() {
+    let server = Server::start(IngressOptions::default()).await;
+    let mut client = server.connect().await;
+    let answer = client.ask(support::binary("/ns/b", "", "x")).await;
+    assert_eq!(answer.status, 202);
+    let answer = client.ask("\x16\x03\x01 a TLS hello, say\r\n\r\n").await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.problem()["type"], "urn:heddle:problem:bad-http");
+}
+
+#[tokio::test]
+async fn header_floods_in_http2_are_answered_with_431() {
+    let server = Server::start(IngressOptions::default()).await;
+    let stream = tokio::net::TcpStream::connect(server.address)
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(16 << 20)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let event = |count: usize, length: usize| {
+        let mut request = http::Request::post("http://x/ns/b");
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "1"),
+            ("ce-source", "/s"),
+            ("ce-type", "t"),
+        ] {
+            request = request.header(name, value);
+        }
+        for i in 0..count {
+            request = request.header(format!("x-{i}"), "y".repeat(length));
+        }
+        request.body(Full::<Bytes>::default()).unwrap()
+    };
+    // Within the limits, too many, too long, and longer than what is read.
+    for (count, length, status, explained) in [
+        (90, 500, 202, false),
+        (120, 1, 431, true),
+        (50, 1500, 431, true),
+        (50, 3000, 431, false),
+        (1, 1, 202, false),
+    ] {
+        let answer = sender.send_request(event(count, length)).await.unwrap();
+        assert_eq!(answer.status(), status, "{count} headers of {length} bytes");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let named = String::from_utf8_lossy(&body).contains("urn:heddle:problem:head-too-large");
+        assert_eq!(named, explained, "{count} headers of {length} bytes");
+    }
+    // A flood without end costs the producer the connection.
+    let error = sender.send_request(event(50, 20_000)).await.unwrap_err();
+    assert!(
+        format!("{error:?}").contains("ENHANCE_YOUR_CALM"),
+        "{error:?}"
+    );
+    assert_eq!(server.broker.appends().len(), 2);
 }
 
 #[tokio::test]

@@ -20,9 +20,10 @@ use tokio::time::{Instant, Interval};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
+use super::Ingress;
+use super::refusal::Explained;
 use super::wake::Gate;
 use super::worker::Home;
-use super::{Ingress, IngressOptions};
 
 /// How long a connection over the limit may take.
 const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,8 +32,9 @@ const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_LOOKS: u32 = 3;
 /// How many requests one HTTP/2 connection may have at a time.
 const MAX_STREAMS: u32 = 250;
-/// The smallest buffer that the HTTP library takes, in bytes.
-const MIN_BUFFER: usize = 8 << 10;
+/// A head in HTTP/2 that is longer than the limit by up to this factor is read, so that it can be
+/// answered with a problem document; a longer one gets a bare 431.
+const HTTP2_LEEWAY: usize = 2;
 /// The number of headers that the HTTP library keeps without an allocation.
 const FREE_HEADERS: usize = 100;
 
@@ -103,7 +105,8 @@ impl Connection {
             }
         });
         let builder = self.builder(home);
-        let mut talk = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let socket = Explained::new(TokioIo::new(stream), Arc::clone(&self.ingress));
+        let mut talk = pin!(builder.serve_connection(socket, service));
         let mut orders = Orders::new(&self, Arc::clone(&activity));
         let gate = Gate::default();
         poll_fn(|cx| {
@@ -130,7 +133,7 @@ impl Connection {
             tracker: home.tracker.clone(),
             force: self.force.clone(),
         });
-        let head = head_limit(options);
+        let head = options.head_limit();
         let mut http1 = builder.http1();
         // The library's own timer would cost an allocation a request.
         http1.header_read_timeout(None).max_buf_size(head);
@@ -140,13 +143,11 @@ impl Connection {
         builder
             .http2()
             .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX));
+            .max_header_list_size(
+                u32::try_from(head.saturating_mul(HTTP2_LEEWAY)).unwrap_or(u32::MAX),
+            );
         builder
     }
-}
-
-fn head_limit(options: &IngressOptions) -> usize {
-    options.max_header_bytes.max(MIN_BUFFER)
 }
 
 /// Counts one open connection.

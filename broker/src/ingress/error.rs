@@ -34,6 +34,22 @@ pub enum IngressError {
         /// The method, cut at 128 characters.
         method: String,
     },
+    /// What came is not HTTP.
+    #[error("the request line or a header is not valid HTTP; the request must be corrected")]
+    NotHttp,
+    /// The request line is too long.
+    #[error("the address of the request is too long")]
+    AddressTooLong,
+    /// The head is too large.
+    #[error(
+        "the request has more than the {headers} headers or {limit} bytes of them that are taken"
+    )]
+    HeadTooLarge {
+        /// The most headers.
+        headers: usize,
+        /// The most bytes of them.
+        limit: usize,
+    },
     /// HTTP/1.1 wants one Host.
     #[error("the request must have exactly one Host header with a valid value")]
     Host,
@@ -116,6 +132,13 @@ impl IngressError {
                 S::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "The method is not supported",
+            ),
+            Self::NotHttp => (S::BAD_REQUEST, "bad-http", "The request is not HTTP"),
+            Self::AddressTooLong => (S::URI_TOO_LONG, "bad-path", "The address is too long"),
+            Self::HeadTooLarge { .. } => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head-too-large",
+                "The headers are too many or too long",
             ),
             Self::Host => (S::BAD_REQUEST, "bad-host", "The Host header is not valid"),
             Self::NoTarget | Self::UnknownTarget { .. } => (
@@ -210,14 +233,18 @@ impl IngressError {
     fn limit(&self) -> Option<usize> {
         match self {
             Self::TooLarge { limit }
+            | Self::HeadTooLarge { limit, .. }
             | Self::OverBudget { limit }
             | Self::Append(AppendError::TooLarge { limit, .. }) => Some(*limit),
             _ => None,
         }
     }
 
-    /// The answer.
-    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+    /// The media type of [`Self::problem`].
+    pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
+    /// The body of the answer.
+    pub(super) fn problem(&self) -> Vec<u8> {
         let (status, name, title) = self.line();
         let problem = Problem {
             r#type: format!("urn:heddle:problem:{name}"),
@@ -229,14 +256,15 @@ impl IngressError {
             limit: self.limit(),
         };
         // A struct of text and numbers is always written.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Full::new(Bytes::from(body)));
-        *response.status_mut() = status;
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+
+    /// The answer.
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.problem())));
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(Self::MEDIA_TYPE));
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
         }

@@ -86,6 +86,7 @@ impl Ingress {
                 });
             }
         }
+        self.check_head(head)?;
         let entry = route::find(&self.directory.load(), head)?;
         check_coding(head)?;
 
@@ -114,6 +115,25 @@ impl Ingress {
                 .kept(&entry, count, start.elapsed().as_secs_f64());
         }
         Ok(Answer::Accepted)
+    }
+
+    /// Refuses a head over the limits. The HTTP library does that for HTTP/1.1.
+    fn check_head(&self, head: &Parts) -> Result<(), IngressError> {
+        if head.version < Version::HTTP_2 {
+            return Ok(());
+        }
+        let fields = head.headers.iter();
+        // What RFC 9113, section 6.5.2, counts: 32 bytes for each field besides its text.
+        let size: usize = fields
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum();
+        if head.headers.len() <= self.options.max_headers && size <= self.options.head_limit() {
+            return Ok(());
+        }
+        Err(IngressError::HeadTooLarge {
+            headers: self.options.max_headers,
+            limit: self.options.head_limit(),
+        })
     }
 
     /// Gives the events to the log, and returns when it has kept them.

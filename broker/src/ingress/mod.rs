@@ -30,6 +30,7 @@
 //! | 405 | neither POST nor OPTIONS |
 //! | 408 | the body did not arrive in time |
 //! | 413 | the body, or the batch in it, is too large |
+//! | 414 | an address of more than 64 KiB |
 //! | 415 | an event format other than JSON; a body in a content coding |
 //! | 429 | the ingress holds as many bytes of unfinished requests as it may |
 //! | 431 | too many or too long headers |
@@ -37,8 +38,10 @@
 //! | 507 | the disk is full |
 //!
 //! A full log in memory is 503 and not 429: it is not this producer's rate that fills it. All of
-//! 429, 503 and 507 carry Retry-After. A request that cannot be parsed as HTTP, and a head over
-//! the limits, are answered by the HTTP library itself, with 400 and 431 and an empty body.
+//! 429, 503 and 507 carry Retry-After. What the HTTP library answers by itself (`refusal.rs`: not
+//! HTTP, or a head over the limits) carries a problem document too, and ends the connection. In
+//! HTTP/2, a head of more than twice the limit gets a bare 431, and one without end costs the
+//! producer the connection (`ENHANCE_YOUR_CALM`).
 //!
 //! Where a request is refused before its body was read, a body of moderate size is read and
 //! thrown away, so that the connection can be used again and the answer is not lost in a reset;
@@ -57,6 +60,7 @@ mod connection;
 mod error;
 mod handler;
 mod metrics;
+mod refusal;
 mod route;
 mod server;
 mod wake;
@@ -77,7 +81,7 @@ use metrics::Metrics;
 pub struct IngressOptions {
     /// The longest body of one request, in bytes.
     pub max_body_bytes: usize,
-    /// The most headers of one HTTP/1.1 request. Other values than 100 cost an allocation a request.
+    /// The most headers of one request. Other values than 100 cost an allocation a request.
     pub max_headers: usize,
     /// The longest head of one request, in bytes; at least 8 KiB.
     pub max_header_bytes: usize,
@@ -90,13 +94,24 @@ pub struct IngressOptions {
     pub commit_timeout: Duration,
     /// The most bytes of bodies whose requests are not answered yet. At least one body fits.
     pub max_in_flight_bytes: usize,
-    /// How many threads connections run on; at least one.
+    /// How many threads connections run on; at least one. Half of the cores by default: the log and
+    /// the deliveries need the others.
     pub workers: usize,
     /// The most connections that are served. A few more are answered with 503.
     pub max_connections: usize,
     /// How many brokers an event may pass in a row, by replies, before it is refused: the TTL that
     /// an event without one gets.
     pub broker_ttl: i32,
+}
+
+/// The smallest buffer that the HTTP library takes, in bytes.
+const MIN_BUFFER: usize = 8 << 10;
+
+impl IngressOptions {
+    /// The longest head, in bytes.
+    fn head_limit(&self) -> usize {
+        self.max_header_bytes.max(MIN_BUFFER)
+    }
 }
 
 impl Default for IngressOptions {
@@ -110,7 +125,8 @@ impl Default for IngressOptions {
             body_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(30),
             max_in_flight_bytes: 256 << 20,
-            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers: std::thread::available_parallelism()
+                .map_or(1, |cores| cores.get().div_ceil(2)),
             max_connections: 10_000,
             broker_ttl: 255,
         }
