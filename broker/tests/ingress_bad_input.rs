@@ -410,7 +410,8 @@ async fn header_floods_in_http2_are_answered_with_431() {
         .handshake(TokioIo::new(stream))
         .await
         .unwrap();
-    tokio::spawn(connection);
+    let mut driver = tokio::task::JoinSet::new();
+    driver.spawn(connection);
     let event = |count: usize, length: usize| {
         let mut request = http::Request::post("http://x/ns/b");
         for (name, value) in [

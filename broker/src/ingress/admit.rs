@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::event::{AttributeKind, EventBuilder};
 
-    fn admit(kind: EntryKind, trace: &TraceContext, event: Event) -> Result<Event, Refusal> {
+    fn admit(kind: EntryKind, trace: &TraceContext, event: &Event) -> Result<Event, Refusal> {
         let now = "2024-05-06T07:08:09.123456789Z".parse().unwrap();
         let admission = Admission {
             kind,
@@ -184,7 +184,7 @@ mod tests {
             now,
             broker_ttl: 255,
         };
-        match admission.admit(Decoded::One(Draft::of(&event, &[]))) {
+        match admission.admit(Decoded::One(Draft::of(event, &[]))) {
             Ok(mut events) => Ok(events.pop().unwrap()),
             Err((index, refusal)) => {
                 assert_eq!(index, None);
@@ -206,7 +206,7 @@ mod tests {
     fn a_broker_stamps_and_a_channel_does_not() {
         let trace = TraceContext::default();
         let sent = event(&[(ARRIVAL_TIME, "1999-01-01T00:00:00Z")]);
-        let kept = admit(EntryKind::Broker, &trace, sent.clone()).unwrap();
+        let kept = admit(EntryKind::Broker, &trace, &sent).unwrap();
         assert_eq!(
             kept.attribute(ARRIVAL_TIME).unwrap().text,
             "2024-05-06T07:08:09.123456789Z"
@@ -214,16 +214,13 @@ mod tests {
         let ttl = kept.attribute(TTL).unwrap();
         assert_eq!((ttl.text, ttl.kind), ("255", AttributeKind::Integer));
         assert_eq!(kept.data(), sent.data());
-        assert_eq!(
-            admit(EntryKind::Channel, &trace, sent.clone()).unwrap(),
-            sent
-        );
+        assert_eq!(admit(EntryKind::Channel, &trace, &sent).unwrap(), sent);
     }
 
     #[test]
     fn the_ttl_counts_down() {
         let trace = TraceContext::default();
-        let pass = |ttl| admit(EntryKind::Broker, &trace, event(&[(TTL, ttl)]));
+        let pass = |ttl| admit(EntryKind::Broker, &trace, &event(&[(TTL, ttl)]));
         assert_eq!(pass("255").unwrap().attribute(TTL).unwrap().text, "254");
         assert_eq!(pass("2").unwrap().attribute(TTL).unwrap().text, "1");
         for used_up in ["1", "0", "-5"] {
@@ -232,7 +229,7 @@ mod tests {
         for bad in ["", "x", "1.5", "99999999999"] {
             assert_eq!(pass(bad).unwrap_err(), Refusal::TtlNotANumber, "{bad}");
         }
-        assert!(admit(EntryKind::Channel, &trace, event(&[(TTL, "0")])).is_ok());
+        assert!(admit(EntryKind::Channel, &trace, &event(&[(TTL, "0")])).is_ok());
     }
 
     #[test]
@@ -244,10 +241,10 @@ mod tests {
         headers.append(TRACESTATE, "b=2".parse().unwrap());
         let trace = TraceContext::of(&headers);
         for kind in [EntryKind::Broker, EntryKind::Channel] {
-            let kept = admit(kind, &trace, event(&[])).unwrap();
+            let kept = admit(kind, &trace, &event(&[])).unwrap();
             assert_eq!(kept.attribute(TRACEPARENT).unwrap().text, parent);
             assert_eq!(kept.attribute(TRACESTATE).unwrap().text, "a=1,b=2");
-            let own = admit(kind, &trace, event(&[(TRACEPARENT, "own")])).unwrap();
+            let own = admit(kind, &trace, &event(&[(TRACEPARENT, "own")])).unwrap();
             assert_eq!(own.attribute(TRACEPARENT).unwrap().text, "own");
             assert!(own.attribute(TRACESTATE).is_none());
         }

@@ -29,7 +29,8 @@
 //! 7. *Released, then trimmed.* What [`Log::release`] has not covered is never removed, unless
 //!    the log's [`Retention::protect`] is false; each removal moves `first`.
 //! 8. *Bounded.* Enqueued bytes have a limit; past it an append is refused with
-//!    [`AppendError::Busy`] and nothing of it is kept. Reads return at most what was asked for,
+//!    [`AppendError::Busy`] and nothing of it is kept. Logs that share the limit leave room for
+//!    each other. Reads return at most what was asked for,
 //!    but always at least one record where there is one.
 //! 9. *Resuming.* After a reopen, `next` is one past the last committed event at least, and no
 //!    offset is ever given to a second event, also not after a removal of all events.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::format::{self, FIRST_OF_UNIT, MOVED};
 use super::group::{Group, Unit};
-use super::queue::{Append, Item, encoded_len};
+use super::queue::{Append, Item};
 use super::stream::Stream;
 use crate::log::{Offset, Record};
 
@@ -20,7 +20,7 @@ pub(crate) fn need(item: &Item) -> usize {
     let stream_len = |stream: &Arc<Stream>| table_len(&stream.name);
     match item {
         Item::Append(append) if append.events.is_empty() => 0,
-        Item::Append(append) => encoded_len(&append.events) + stream_len(&append.stream),
+        Item::Append(append) => append.size + stream_len(&append.stream),
         Item::Streams { streams, .. } => streams.iter().map(stream_len).sum(),
         Item::Move { records, .. } => records
             .iter()
@@ -75,6 +75,7 @@ fn encode_append(group: &mut Group, append: Append, segment: u64, number: u32) {
         events,
         accepted,
         reply,
+        size: _,
     } = append;
     if !events.is_empty() && !stream.registered.load(Ordering::Acquire) {
         group.put_stream(&stream, false, segment, number);

@@ -81,9 +81,9 @@ fn read_cached(state: &State, from: Offset, limit: ReadLimit) -> Option<ReadBatc
 impl Log for SegmentLog {
     fn append(&self, events: Vec<Event>) -> Result<Commit, AppendError> {
         let limit = self.shared.sizes.append;
-        let bytes = encoded_len(&events);
-        if bytes > limit {
-            return Err(AppendError::TooLarge { bytes, limit });
+        let size = encoded_len(&events);
+        if size > limit {
+            return Err(AppendError::TooLarge { bytes: size, limit });
         }
         if let Some(reason) = self.shared.failure() {
             return Err(AppendError::Closed { reason });
@@ -97,6 +97,7 @@ impl Log for SegmentLog {
         self.shared.queue.append(Append {
             stream,
             events,
+            size,
             accepted,
             reply,
         })?;

@@ -161,7 +161,8 @@ pub use store::SegmentStore;
 pub struct SegmentOptions {
     /// The size of a segment: 8 KiB to 2 GiB. An append takes a quarter of it at most.
     pub segment_bytes: u64,
-    /// The most bytes that may wait to become durable, of all logs together.
+    /// The most bytes that may wait to become durable, of all logs together. One log may have as
+    /// many as are still free, so that a busy one alone gets half of them.
     pub max_pending_bytes: usize,
     /// About how many bytes of recent events are kept in memory for readers that keep up.
     pub tail_bytes: usize,
@@ -172,11 +173,11 @@ pub struct SegmentOptions {
 }
 
 impl Default for SegmentOptions {
-    /// 64 MiB a segment, 16 MiB waiting, 8 MiB in memory.
+    /// 64 MiB a segment, 32 MiB waiting, 8 MiB in memory.
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
-            max_pending_bytes: 16 << 20,
+            max_pending_bytes: 32 << 20,
             tail_bytes: 8 << 20,
             clock: Arc::new(SystemClock),
             fs: None,

@@ -1,11 +1,13 @@
 //! What waits to be written, and the waiting of the writer for it.
 //!
 //! The queue is bounded by the bytes of the events in it, those of the group that is being
-//! written included. The writer sleeps until something is there, and then, with company, a moment
+//! written included. A log may have as many bytes in it as are still free: one that is busy gets
+//! half of the queue, two get a third each, and there is always room for one more. The writer sleeps until something is there, and then, with company, a moment
 //! longer: it asks to be woken when as many appends wait as were in flight recently, and gives up
 //! after [`LINGER`]. A client that is alone never waits for others.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub(crate) type Done = SyncSender<Result<(), AppendError>>;
 pub(crate) struct Append {
     pub(crate) stream: Arc<Stream>,
     pub(crate) events: Vec<Event>,
+    /// [`encoded_len`] of the events.
+    pub(crate) size: usize,
     /// Microseconds since 1970.
     pub(crate) accepted: i64,
     pub(crate) reply: Reply,
@@ -90,7 +94,7 @@ impl Queue {
 
     /// Enqueues an append, unless too much waits already. Never waits.
     pub(crate) fn append(&self, append: Append) -> Result<(), AppendError> {
-        let size = encoded_len(&append.events);
+        let size = append.size;
         let mut state = self.state.lock();
         if let Some(reason) = &state.closed {
             return Err(AppendError::Closed {
@@ -104,11 +108,14 @@ impl Queue {
                 reason: "it was removed".into(),
             });
         }
-        if state.pending + size > self.max_pending {
+        let pending = &append.stream.pending;
+        let free = self.max_pending.saturating_sub(state.pending);
+        if pending.load(Ordering::Relaxed) + size > free {
             return Err(AppendError::Busy {
                 pending_bytes: state.pending,
             });
         }
+        pending.fetch_add(size, Ordering::Relaxed);
         state.pending += size;
         state.appends += 1;
         state.items.push(Item::Append(append));
@@ -153,10 +160,14 @@ impl Queue {
         std::mem::take(&mut state.items)
     }
 
-    /// Says that a group has been dealt with. Returns how many appends wait now.
-    pub(crate) fn finished(&self, bytes: usize) -> usize {
+    /// Says that appends have been dealt with: how many bytes of which log. Returns how many
+    /// appends wait now.
+    pub(crate) fn finished(&self, done: &[(Arc<Stream>, usize)]) -> usize {
         let mut state = self.state.lock();
-        state.pending = state.pending.saturating_sub(bytes);
+        for (stream, bytes) in done {
+            stream.pending.fetch_sub(*bytes, Ordering::Relaxed);
+            state.pending = state.pending.saturating_sub(*bytes);
+        }
         state.appends
     }
 
@@ -181,5 +192,58 @@ impl Queue {
         state.pending = 0;
         state.appends = 0;
         std::mem::take(&mut state.items)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::index::RunList;
+    use super::super::table::Entry;
+    use super::*;
+
+    fn stream(id: u32) -> Arc<Stream> {
+        let entry = Entry::default();
+        Arc::new(Stream::new(id, entry, RunList::default(), 0, false))
+    }
+
+    /// Appends of that size, until the queue takes no more. Returns how many bytes it took.
+    fn flood(queue: &Queue, stream: &Arc<Stream>, size: usize) -> usize {
+        let mut taken = 0;
+        loop {
+            let append = Append {
+                stream: Arc::clone(stream),
+                events: Vec::new(),
+                size,
+                accepted: 0,
+                reply: oneshot::channel().0,
+            };
+            match queue.append(append) {
+                Ok(()) => taken += size,
+                Err(AppendError::Busy { pending_bytes }) => {
+                    assert_eq!(pending_bytes, queue.pending());
+                    return taken;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_busy_log_leaves_room_for_others() {
+        let queue = Queue::new(1200);
+        let (a, b, c) = (stream(1), stream(2), stream(3));
+        assert_eq!(flood(&queue, &a, 10), 600);
+        assert_eq!(flood(&queue, &b, 10), 300);
+        assert_eq!(flood(&queue, &c, 10), 150);
+        // A log that has more than its share waits until it has less.
+        assert_eq!(queue.take(0).len(), 105);
+        queue.finished(&[(Arc::clone(&a), 300)]);
+        assert_eq!(flood(&queue, &c, 10), 150);
+        assert_eq!(flood(&queue, &a, 10), 0);
+        queue.finished(&[(a, 300), (b, 300), (Arc::clone(&c), 300)]);
+        assert_eq!(queue.pending(), 0);
+        // One append may fill the queue, if it is alone.
+        assert_eq!(flood(&queue, &c, 1200), 1200);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -26,6 +26,8 @@ pub(crate) struct Stream {
     pub(crate) tail: watch::Sender<Offset>,
     /// Whether its stream frame is durable. Written by the writer alone.
     pub(crate) registered: AtomicBool,
+    /// Bytes of its events in the queue. Changed under the queue's lock.
+    pub(crate) pending: AtomicUsize,
     /// Removal was asked for: the log takes and gives nothing more.
     closed: AtomicBool,
 }
@@ -74,6 +76,7 @@ impl Stream {
             tail: watch::Sender::new(entry.next),
             state: Mutex::new(state),
             registered: AtomicBool::new(known),
+            pending: AtomicUsize::new(0),
             closed,
         }
     }

@@ -14,7 +14,7 @@ use super::format::{self, FRAMES_AT, HEAD, Head, Kind, SegmentHeader};
 use super::fs::{SegmentFile, is_full};
 use super::group::{Group, Unit, put_stream};
 use super::pool::NoSpace;
-use super::queue::{Item, encoded_len};
+use super::queue::Item;
 use super::shared::{Segment, Shared, count, segment_name};
 use super::stream::{State, Stream, micros};
 use super::tail::Tail;
@@ -110,11 +110,16 @@ impl Writer {
     }
 
     fn write(&mut self, items: Vec<Item>) {
-        let (mut bytes, mut appends) = (0, 0);
+        let mut appends = 0;
+        let mut sizes: Vec<(Arc<Stream>, usize)> = Vec::new();
         for item in &items {
-            if let Item::Append(append) = item {
-                bytes += encoded_len(&append.events);
-                appends += 1;
+            let Item::Append(append) = item else {
+                continue;
+            };
+            appends += 1;
+            match sizes.last_mut() {
+                Some((stream, size)) if Arc::ptr_eq(stream, &append.stream) => *size += append.size,
+                _ => sizes.push((Arc::clone(&append.stream), append.size)),
             }
         }
         let mut items = items.into_iter();
@@ -131,7 +136,7 @@ impl Writer {
                 self.shared.refusing.store(false, Ordering::Release);
             }
         }
-        let waiting = self.shared.queue.finished(bytes);
+        let waiting = self.shared.queue.finished(&sizes);
         // Of those that were just answered, most come again at once. One that is alone must not
         // wait for others.
         self.company = if appends > 1 { appends + waiting } else { 0 };
