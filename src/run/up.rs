@@ -262,6 +262,27 @@ impl Parts {
         let client = self.api.client();
         let synced = control::start(controllers, &client, &shutdown.tracker, &shutdown.graceful);
 
+        self.start_ingress(ingress_listener, max_event_bytes, shutdown);
+        let admin = Admin {
+            registry: Arc::clone(&self.registry),
+            readiness: self.readiness(synced.clone()),
+            log_level: Some(log_level),
+            directory: Arc::clone(&self.directory),
+            dispatcher: Arc::clone(&self.dispatcher),
+            clock: Arc::clone(&self.clock),
+            stop: shutdown.graceful.clone(),
+        };
+        let graceful = shutdown.graceful.clone();
+        shutdown.tracker.spawn(async move {
+            if let Err(error) = admin::serve(admin, admin_listener).await {
+                tracing::error!(%error, "the admin listener failed; stopping");
+                graceful.cancel();
+            }
+        });
+        synced
+    }
+
+    fn start_ingress(&self, listener: TcpListener, max_event_bytes: u32, shutdown: &Shutdown) {
         let options = IngressOptions {
             max_body_bytes: max_event_bytes as usize,
             ..IngressOptions::default()
@@ -274,35 +295,18 @@ impl Parts {
         );
         metrics::register(&self.segments, &self.directory, &mut self.registry.lock());
         let serve = ingress.serve(
-            ingress_listener,
-            tracker.clone(),
+            listener,
+            shutdown.tracker.clone(),
             shutdown.graceful.clone(),
             shutdown.force.clone(),
         );
         let graceful = shutdown.graceful.clone();
-        tracker.spawn(async move {
+        shutdown.tracker.spawn(async move {
             if let Err(error) = serve.await {
                 tracing::error!(%error, "the ingress could not be started; stopping");
                 graceful.cancel();
             }
         });
-        let admin = Admin {
-            registry: Arc::clone(&self.registry),
-            readiness: self.readiness(synced.clone()),
-            log_level: Some(log_level),
-            directory: Arc::clone(&self.directory),
-            dispatcher: Arc::clone(&self.dispatcher),
-            clock: Arc::clone(&self.clock),
-            stop: shutdown.graceful.clone(),
-        };
-        let graceful = shutdown.graceful.clone();
-        tracker.spawn(async move {
-            if let Err(error) = admin::serve(admin, admin_listener).await {
-                tracing::error!(%error, "the admin listener failed; stopping");
-                graceful.cancel();
-            }
-        });
-        synced
     }
 
     fn controllers(&self, installation: String, shutdown: &Shutdown) -> Controllers {
