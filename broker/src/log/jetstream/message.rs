@@ -104,7 +104,7 @@ fn foreign(headers: &HeaderMap, data: &Bytes) -> Result<Event, Unreadable> {
         map.append(name, value);
     }
     match http::decode(&map, data)? {
-        http::Decoded::One(event) => Ok(event),
+        http::Decoded::One(draft) => Ok(draft.finish().map_err(http::DecodeError::from)?),
         http::Decoded::Batch(_) => Err(Unreadable::Batch),
     }
 }
