@@ -44,6 +44,8 @@ fn kind<T: Admit>(schema: Value, namespaced: bool, short_name: &str) -> Resource
         schema,
         served: true,
         storage: true,
+        stored_in: None,
+        cells: None,
         deprecation: None,
         conversion: None,
         definition: None,

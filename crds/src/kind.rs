@@ -183,6 +183,8 @@ pub(crate) fn of_definition(
             schema,
             served: version.served,
             storage: version.storage,
+            stored_in: None,
+            cells: None,
             deprecation,
             conversion: None,
             definition: definition.clone(),

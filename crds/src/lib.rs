@@ -7,6 +7,7 @@
 mod admission;
 pub mod annotations;
 pub mod api;
+mod builtin;
 pub mod conditions;
 pub mod core;
 mod definitions;
@@ -31,6 +32,7 @@ use crate::resource::ResourceKind;
 const KINDS: &[Registered] = &[
     Registered::built_in(|| vec![core::namespace_kind()]),
     Registered::built_in(|| vec![core::config_map_kind()]),
+    Registered::built_in(builtin::kinds),
     Registered::custom::<eventing::Broker>(),
     Registered::custom::<eventing::Trigger>(),
     Registered::custom::<eventing::EventType>(),

@@ -69,6 +69,9 @@ pub trait Admission: Send + Sync {
 /// version has no place for. Gives what is wrong with an object that cannot be turned.
 pub type Conversion = fn(object: &mut Value, from: &str, to: &str) -> Result<(), String>;
 
+/// Makes the cells of an object's row at a time, one for each column.
+pub type Cells = fn(object: &Value, now: jiff::Timestamp) -> Vec<Value>;
+
 /// Where the numbers of the `scale` subresource stand in an object, as JSON paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
@@ -108,6 +111,8 @@ pub struct ResourceKind {
     pub scale: Option<Scale>,
     /// Printer columns, without the name.
     pub columns: Vec<Column>,
+    /// Makes the cells of all columns, for kinds whose columns are more than a path can tell.
+    pub cells: Option<Cells>,
     /// The OpenAPI v3 schema, with the extensions that say how lists and maps are merged:
     /// `x-kubernetes-list-type`, `x-kubernetes-list-map-keys`, `x-kubernetes-map-type`, and for
     /// kinds of Kubernetes itself `x-kubernetes-patch-strategy` and
@@ -119,6 +124,8 @@ pub struct ResourceKind {
     pub served: bool,
     /// Whether objects are stored in this version. True for exactly one version of a kind.
     pub storage: bool,
+    /// The group in which objects are stored, for a kind that is served in another as well.
+    pub stored_in: Option<String>,
     /// The warning that users of a deprecated version get.
     pub deprecation: Option<String>,
     /// How objects of other versions become objects of this one. Without it they differ in their

@@ -132,7 +132,10 @@ pub(crate) fn name(kind: &ResourceKind, body: &mut Value) -> Result<String, ApiE
         ))
     } else {
         let is_namespace = kind.group.is_empty() && kind.plural == "namespaces";
-        let valid = if is_namespace {
+        let rights = kind.group == "rbac.authorization.k8s.io";
+        let valid = if rights {
+            names::path_segment(&name)
+        } else if is_namespace {
             names::dns_label(&name)
         } else {
             names::subdomain(&name)

@@ -296,7 +296,7 @@ impl tower::Service<Request<Body>> for ApiService {
 }
 
 pub(crate) use self::patch::deeper_than;
-pub(crate) use self::table::is_path;
+pub(crate) use self::table::{age, is_path};
 
 #[cfg(test)]
 pub(crate) use self::patch::merge;

@@ -38,6 +38,17 @@ pub(crate) fn subdomain(text: &str) -> Result<(), String> {
     }
 }
 
+/// A part of a path: the name of a role or of a binding.
+pub(crate) fn path_segment(text: &str) -> Result<(), String> {
+    if text == "." || text == ".." {
+        return Err(format!("may not be '{text}'"));
+    }
+    match text.chars().find(|c| ['/', '%'].contains(c)) {
+        Some(c) => Err(format!("may not contain '{c}'")),
+        None => Ok(()),
+    }
+}
+
 /// A DNS label of RFC 1035: a name in a definition.
 pub(crate) fn dns_1035_label(text: &str) -> Result<(), String> {
     if text.len() > 63 {

@@ -107,7 +107,7 @@ impl Registry {
         for versions in group(kinds) {
             let mut names = HashSet::new();
             let storage = versions.iter().filter(|k| k.storage).count();
-            if storage != 1 || !versions.iter().all(|k| names.insert(k.version.clone())) {
+            if storage != 1 || !versions.iter().all(|k| names.insert(api_version(k))) {
                 let (group, plural) = versions
                     .first()
                     .map(|k| (k.group.clone(), k.plural.clone()))
@@ -194,7 +194,9 @@ impl Registry {
         let before = std::mem::take(&mut entry.versions);
         let mut free = before.keys().next_back().map_or(1, |last| last + 1);
         for kind in versions {
-            let known = before.iter().find(|(_, old)| old.version == kind.version);
+            let known = before
+                .iter()
+                .find(|(_, old)| api_version(old) == api_version(&kind));
             let number = known.map_or(free, |(number, _)| *number);
             if known.is_none() {
                 free += 1;
@@ -305,10 +307,10 @@ impl Registry {
 fn group(kinds: Vec<ResourceKind>) -> Vec<Vec<ResourceKind>> {
     let mut grouped: Vec<Vec<ResourceKind>> = Vec::new();
     for kind in kinds {
+        let place = |k: &ResourceKind| k.stored_in.clone().unwrap_or_else(|| k.group.clone());
         let same = |versions: &&mut Vec<ResourceKind>| {
-            versions
-                .first()
-                .is_some_and(|k| k.group == kind.group && k.plural == kind.plural)
+            let first = versions.first();
+            first.is_some_and(|k| place(k) == place(&kind) && k.plural == kind.plural)
         };
         match grouped.iter_mut().find(same) {
             Some(versions) => versions.push(kind),

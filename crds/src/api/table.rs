@@ -18,14 +18,22 @@ pub(crate) fn table(kind: &ResourceKind, rows: &[Value], metadata: &Value) -> Va
             "type": column.kind,
             "format": "",
             "priority": column.priority,
-            "description": format!("Custom resource definition column (in JSONPath format): {}",
-                column.json_path),
+            "description": describe(kind, column),
         }));
     }
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata, "columnDefinitions": columns, "rows": rows,
     })
+}
+
+fn describe(kind: &ResourceKind, column: &Column) -> String {
+    let path = &column.json_path;
+    if kind.cells.is_some() {
+        column.name.clone()
+    } else {
+        format!("Custom resource definition column (in JSONPath format): {path}")
+    }
 }
 
 /// Kinds without columns show their age.
@@ -46,8 +54,13 @@ fn columns_of(kind: &ResourceKind) -> std::borrow::Cow<'_, [Column]> {
 /// The row of an object.
 pub(crate) fn row(kind: &ResourceKind, object: &Value, now: Timestamp, include: Include) -> Value {
     let mut cells = vec![object["metadata"]["name"].clone()];
-    for column in columns_of(kind).iter() {
-        cells.push(cell(column, object, now));
+    match kind.cells {
+        Some(make) => cells.extend(make(object, now)),
+        None => {
+            for column in columns_of(kind).iter() {
+                cells.push(cell(column, object, now));
+            }
+        }
     }
     let object = match include {
         Include::None => Value::Null,
@@ -76,7 +89,7 @@ fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
 }
 
 /// A duration as `kubectl` writes it: the two largest units where the larger is small.
-fn age(seconds: i64) -> String {
+pub(crate) fn age(seconds: i64) -> String {
     let s = seconds.max(0);
     let (minutes, hours, days) = (s / 60, s / 3_600, s / 86_400);
     let two = |a: i64, unit: char, b: i64, small: char| {

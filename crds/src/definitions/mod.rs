@@ -85,6 +85,8 @@ pub(crate) fn definition_kind() -> ResourceKind {
         admission: Arc::new(DefinitionAdmission),
         served: true,
         storage: true,
+        stored_in: None,
+        cells: None,
         deprecation: None,
         conversion: None,
         definition: None,

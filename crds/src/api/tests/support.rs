@@ -113,6 +113,8 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
         admission: Arc::new(WidgetAdmission),
         served: true,
         storage: true,
+        stored_in: None,
+        cells: None,
         deprecation: None,
         conversion: None,
         definition: None,

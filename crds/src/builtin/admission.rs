@@ -1,0 +1,326 @@
+//! Defaults and checks of kinds of Kubernetes itself, as far as clients depend on them.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::{Check, Complete};
+use crate::resource::{Admission, AdmissionContext, FieldError};
+use crate::structural::Schema;
+use crate::structural::words::Faults;
+
+/// Bytes of a Secret's data.
+const MAX_SECRET: usize = 1024 * 1024;
+
+/// Prunes and validates by the schema, and does what it cannot say.
+#[derive(Debug)]
+pub(super) struct BuiltInAdmission {
+    schema: Schema,
+    complete: Complete,
+    check: Check,
+}
+
+impl BuiltInAdmission {
+    pub(super) fn new(schema: &Value, complete: Complete, check: Check) -> Self {
+        Self {
+            schema: Schema::compile(schema),
+            complete,
+            check,
+        }
+    }
+}
+
+impl Admission for BuiltInAdmission {
+    fn default(
+        &self,
+        object: &mut Value,
+        _: Option<&Value>,
+        _: &dyn AdmissionContext,
+    ) -> Result<(), Vec<FieldError>> {
+        self.read(object);
+        // What has another shape than it should is reported before anything is filled in.
+        let mut faults = Faults::default();
+        self.schema.validate(object, &mut faults);
+        if !faults.is_empty() {
+            return Err(faults.into_vec());
+        }
+        (self.complete)(object);
+        Ok(())
+    }
+
+    fn validate(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        _: &dyn AdmissionContext,
+    ) -> Vec<FieldError> {
+        let mut faults = Faults::default();
+        self.schema.validate(object, &mut faults);
+        if faults.is_empty() {
+            (self.check)(object, old, &mut faults);
+        }
+        faults.into_vec()
+    }
+
+    fn read(&self, object: &mut Value) {
+        self.schema.prune(object);
+        self.schema.fill_in(object);
+    }
+}
+
+pub(super) fn as_it_is(_: &mut Value) {}
+
+pub(super) fn anything(_: &Value, _: Option<&Value>, _: &mut Faults) {}
+
+/// Sets fields that are not there.
+fn absent(object: &mut Value, fields: &[(&str, Value)]) {
+    for (name, value) in fields {
+        if object[*name].is_null() {
+            object[*name] = value.clone();
+        }
+    }
+}
+
+/// The items of a list, if it is there.
+fn list<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
+    let found = object.get_mut(field).and_then(Value::as_array_mut);
+    found.into_iter().flatten()
+}
+
+/// The Pods of a workload.
+fn template(spec: &mut Value) {
+    if let Some(pods) = spec.pointer_mut("/template/spec") {
+        pod_spec(pods);
+    }
+}
+
+/// A Secret: `stringData` goes into `data`, encoded.
+pub(super) fn secret(object: &mut Value) {
+    if let Some(texts) = object.as_object_mut().and_then(|o| o.remove("stringData")) {
+        let mut data = object["data"].as_object().cloned().unwrap_or_default();
+        for (name, text) in texts.as_object().into_iter().flatten() {
+            let encoded = BASE64_STANDARD.encode(text.as_str().unwrap_or_default());
+            data.insert(name.clone(), json!(encoded));
+        }
+        object["data"] = Value::Object(data);
+    }
+    absent(object, &[("type", json!("Opaque"))]);
+}
+
+pub(super) fn check_secret(object: &Value, old: Option<&Value>, faults: &mut Faults) {
+    let data = object["data"].as_object();
+    let size: usize = data
+        .into_iter()
+        .flatten()
+        .map(|(_, value)| value.as_str().map_or(0, |text| text.len() / 4 * 3))
+        .sum();
+    if size > MAX_SECRET {
+        faults.too_long("data", MAX_SECRET as u64);
+    }
+    for name in data.into_iter().flat_map(Map::keys) {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if name.is_empty() || name.len() > 253 || !name.bytes().all(good) {
+            let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or \
+                          '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for \
+                          validation is '[-._a-zA-Z0-9]+')";
+            faults.invalid(format!("data[{name}]"), &json!(name), detail);
+        }
+    }
+    let Some(old) = old else { return };
+    if old["type"] != object["type"] {
+        faults.invalid("type", &object["type"], "field is immutable");
+    }
+    if old["immutable"] == true {
+        if object["immutable"] != true {
+            faults.forbidden("immutable", "field is immutable when `immutable` is set");
+        }
+        if old["data"] != object["data"] {
+            faults.forbidden("data", "field is immutable when `immutable` is set");
+        }
+    }
+}
+
+/// A Service. There is no network of a cluster here, so none gets an address of it.
+pub(super) fn service(object: &mut Value) {
+    let spec = &mut object["spec"];
+    absent(
+        spec,
+        &[
+            ("type", json!("ClusterIP")),
+            ("sessionAffinity", json!("None")),
+        ],
+    );
+    if spec["type"] != "ExternalName" {
+        absent(spec, &[("clusterIP", json!("None"))]);
+        if spec["clusterIPs"].is_null() {
+            spec["clusterIPs"] = json!([spec["clusterIP"]]);
+        }
+    }
+    for port in list(spec, "ports") {
+        let number = port["port"].clone();
+        absent(port, &[("protocol", json!("TCP")), ("targetPort", number)]);
+    }
+}
+
+pub(super) fn check_service(object: &Value, _: Option<&Value>, faults: &mut Faults) {
+    let spec = &object["spec"];
+    let known = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"].map(Value::from);
+    if !known.contains(&spec["type"]) {
+        faults.unsupported("spec.type", &spec["type"], &known);
+    }
+    let external = spec["type"] == "ExternalName";
+    if external && spec["externalName"].as_str().unwrap_or_default().is_empty() {
+        faults.required("spec.externalName", "");
+    }
+    let ports = spec["ports"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if ports.is_empty() && !external && spec["clusterIP"] != "None" {
+        faults.required("spec.ports", "");
+    }
+    for (at, port) in ports.iter().enumerate() {
+        let path = format!("spec.ports[{at}]");
+        if !port["port"]
+            .as_i64()
+            .is_some_and(|port| (1..=65_535).contains(&port))
+        {
+            let detail = "must be between 1 and 65535, inclusive";
+            faults.invalid(format!("{path}.port"), &port["port"], detail);
+        }
+        let name = port["name"].as_str().unwrap_or_default();
+        if name.is_empty() && ports.len() > 1 {
+            faults.required(format!("{path}.name"), "");
+        }
+        let known = ["SCTP", "TCP", "UDP"].map(Value::from);
+        if !known.contains(&port["protocol"]) {
+            faults.unsupported(format!("{path}.protocol"), &port["protocol"], &known);
+        }
+    }
+}
+
+/// The spec of a Pod, alone or in a template.
+fn pod_spec(spec: &mut Value) {
+    if !spec.is_object() {
+        return;
+    }
+    absent(
+        spec,
+        &[
+            ("restartPolicy", json!("Always")),
+            ("terminationGracePeriodSeconds", json!(30)),
+            ("dnsPolicy", json!("ClusterFirst")),
+            ("schedulerName", json!("default-scheduler")),
+            ("securityContext", json!({})),
+        ],
+    );
+    for field in ["containers", "initContainers"] {
+        for container in list(spec, field) {
+            let image = container["image"].as_str().unwrap_or_default();
+            let tag = image.rsplit('/').next().unwrap_or_default();
+            let latest = !tag.contains([':', '@']) || tag.ends_with(":latest");
+            let pull = if latest { "Always" } else { "IfNotPresent" };
+            absent(
+                container,
+                &[
+                    ("imagePullPolicy", json!(pull)),
+                    ("terminationMessagePath", json!("/dev/termination-log")),
+                    ("terminationMessagePolicy", json!("File")),
+                    ("resources", json!({})),
+                ],
+            );
+        }
+    }
+}
+
+pub(super) fn pod(object: &mut Value) {
+    pod_spec(&mut object["spec"]);
+    if object["status"].is_null() {
+        object["status"] = json!({"phase": "Pending"});
+    }
+}
+
+pub(super) fn deployment(object: &mut Value) {
+    let spec = &mut object["spec"];
+    let rolling = json!({
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"},
+    });
+    absent(
+        spec,
+        &[
+            ("replicas", json!(1)),
+            ("revisionHistoryLimit", json!(10)),
+            ("progressDeadlineSeconds", json!(600)),
+            ("strategy", rolling),
+        ],
+    );
+    template(spec);
+}
+
+pub(super) fn replica_set(object: &mut Value) {
+    absent(&mut object["spec"], &[("replicas", json!(1))]);
+    template(&mut object["spec"]);
+}
+
+pub(super) fn job(object: &mut Value) {
+    absent(
+        &mut object["spec"],
+        &[
+            ("parallelism", json!(1)),
+            ("completions", json!(1)),
+            ("backoffLimit", json!(6)),
+            ("completionMode", json!("NonIndexed")),
+            ("suspend", json!(false)),
+        ],
+    );
+    template(&mut object["spec"]);
+}
+
+/// A selector must choose the Pods of its own template, and may not change.
+pub(super) fn check_selector(object: &Value, old: Option<&Value>, faults: &mut Faults) {
+    let spec = &object["spec"];
+    let labels = &spec["template"]["metadata"]["labels"];
+    let wanted = spec["selector"]["matchLabels"].as_object();
+    if wanted.is_some_and(|all| all.iter().any(|(name, value)| labels[name] != *value)) {
+        let detail = "`selector` does not match template `labels`";
+        faults.invalid("spec.template.metadata.labels", labels, detail);
+    }
+    if let Some(old) = old
+        && old["spec"]["selector"] != spec["selector"]
+    {
+        faults.invalid("spec.selector", &spec["selector"], "field is immutable");
+    }
+    if spec["replicas"]
+        .as_i64()
+        .is_some_and(|replicas| replicas < 0)
+    {
+        let detail = "must be greater than or equal to 0";
+        faults.invalid("spec.replicas", &spec["replicas"], detail);
+    }
+}
+
+/// A Job's template is part of what it is; its restart policy cannot be the default.
+pub(super) fn check_job(object: &Value, old: Option<&Value>, faults: &mut Faults) {
+    let template = &object["spec"]["template"];
+    let policy = &template["spec"]["restartPolicy"];
+    let known = ["OnFailure", "Never"].map(Value::from);
+    if !known.contains(policy) {
+        faults.unsupported("spec.template.spec.restartPolicy", policy, &known);
+    }
+    if let Some(old) = old
+        && old["spec"]["template"] != *template
+    {
+        faults.invalid("spec.template", template, "field is immutable");
+    }
+}
+
+/// What a binding grants may not change.
+pub(super) fn check_binding(object: &Value, old: Option<&Value>, faults: &mut Faults) {
+    if let Some(old) = old
+        && old["roleRef"] != object["roleRef"]
+    {
+        let detail = "cannot change roleRef";
+        faults.invalid("roleRef", &object["roleRef"], detail);
+    }
+}

@@ -1,0 +1,166 @@
+//! One row for each kind.
+
+use super::admission::{
+    anything, as_it_is, check_binding, check_job, check_secret, check_selector, check_service,
+    deployment, job, pod, replica_set, secret, service,
+};
+use super::{Check, Complete, cells};
+use crate::resource::Cells;
+
+/// A kind.
+pub(super) struct Row {
+    pub(super) group: &'static str,
+    pub(super) version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) plural: &'static str,
+    pub(super) short_names: &'static [&'static str],
+    pub(super) categories: &'static [&'static str],
+    pub(super) namespaced: bool,
+    pub(super) scale: bool,
+    /// The name of its type.
+    pub(super) schema: &'static str,
+    /// Columns and their priorities, without the name.
+    pub(super) columns: &'static [(&'static str, i32)],
+    pub(super) cells: Cells,
+    pub(super) complete: Complete,
+    pub(super) check: Check,
+}
+
+/// A kind of the core group in namespaces, to be adapted.
+const CORE: Row = Row {
+    group: "",
+    version: "v1",
+    kind: "",
+    plural: "",
+    short_names: &[],
+    categories: &[],
+    namespaced: true,
+    scale: false,
+    schema: "",
+    columns: &[],
+    cells: cells::age,
+    complete: as_it_is,
+    check: anything,
+};
+const RBAC: Row = Row {
+    group: "rbac.authorization.k8s.io",
+    ..CORE
+};
+const EVENT: &[(&str, i32)] = &[
+    ("Last Seen", 0),
+    ("Type", 0),
+    ("Reason", 0),
+    ("Object", 0),
+    ("Subobject", 1),
+    ("Source", 1),
+    ("Message", 0),
+    ("First Seen", 1),
+    ("Count", 1),
+    ("Name", 1),
+];
+const BINDING: &[(&str, i32)] = &[
+    ("Role", 0),
+    ("Age", 0),
+    ("Users", 1),
+    ("Groups", 1),
+    ("ServiceAccounts", 1),
+];
+
+/// All kinds but Namespace and ConfigMap, which the API itself needs.
+#[rustfmt::skip]
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        kind: "Secret", plural: "secrets", schema: "core.v1.Secret",
+        columns: &[("Type", 0), ("Data", 0), ("Age", 0)], cells: cells::secret,
+        complete: secret, check: check_secret, ..CORE
+    },
+    Row {
+        kind: "ServiceAccount", plural: "serviceaccounts", short_names: &["sa"],
+        schema: "core.v1.ServiceAccount",
+        columns: &[("Secrets", 0), ("Age", 0)], cells: cells::service_account, ..CORE
+    },
+    Row {
+        kind: "Service", plural: "services", short_names: &["svc"], categories: &["all"],
+        schema: "core.v1.Service",
+        columns: &[("Type", 0), ("Cluster-IP", 0), ("External-IP", 0), ("Port(s)", 0), ("Age", 0),
+            ("Selector", 1)],
+        cells: cells::service, complete: service, check: check_service, ..CORE
+    },
+    Row {
+        kind: "Endpoints", plural: "endpoints", short_names: &["ep"],
+        schema: "core.v1.Endpoints",
+        columns: &[("Endpoints", 0), ("Age", 0)], cells: cells::endpoints, ..CORE
+    },
+    Row {
+        kind: "Event", plural: "events", short_names: &["ev"], schema: "core.v1.Event",
+        columns: EVENT, cells: cells::event, ..CORE
+    },
+    Row {
+        group: "events.k8s.io", kind: "Event", plural: "events", short_names: &["ev"],
+        schema: "events.v1.Event", columns: EVENT, cells: cells::event, ..CORE
+    },
+    Row {
+        kind: "Pod", plural: "pods", short_names: &["po"], categories: &["all"],
+        schema: "core.v1.Pod",
+        columns: &[("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0), ("IP", 1),
+            ("Node", 1), ("Nominated Node", 1), ("Readiness Gates", 1)],
+        cells: cells::pod, complete: pod, ..CORE
+    },
+    Row {
+        group: "apps", kind: "Deployment", plural: "deployments", short_names: &["deploy"],
+        categories: &["all"], scale: true, schema: "apps.v1.Deployment",
+        columns: &[("Ready", 0), ("Up-to-date", 0), ("Available", 0), ("Age", 0),
+            ("Containers", 1), ("Images", 1), ("Selector", 1)],
+        cells: cells::deployment, complete: deployment, check: check_selector, ..CORE
+    },
+    Row {
+        group: "apps", kind: "ReplicaSet", plural: "replicasets", short_names: &["rs"],
+        categories: &["all"], scale: true, schema: "apps.v1.ReplicaSet",
+        columns: &[("Desired", 0), ("Current", 0), ("Ready", 0), ("Age", 0), ("Containers", 1),
+            ("Images", 1), ("Selector", 1)],
+        cells: cells::replica_set, complete: replica_set, check: check_selector, ..CORE
+    },
+    Row {
+        group: "batch", kind: "Job", plural: "jobs", categories: &["all"],
+        schema: "batch.v1.Job",
+        columns: &[("Status", 0), ("Completions", 0), ("Duration", 0), ("Age", 0),
+            ("Containers", 1), ("Images", 1), ("Selector", 1)],
+        cells: cells::job, complete: job, check: check_job, ..CORE
+    },
+    Row {
+        group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler",
+        plural: "horizontalpodautoscalers", short_names: &["hpa"], categories: &["all"],
+        schema: "autoscaling.v2.HorizontalPodAutoscaler",
+        columns: &[("Reference", 0), ("Targets", 0), ("MinPods", 0), ("MaxPods", 0),
+            ("Replicas", 0), ("Age", 0)],
+        cells: cells::autoscaler, ..CORE
+    },
+    Row {
+        group: "coordination.k8s.io", kind: "Lease", plural: "leases",
+        schema: "coordination.v1.Lease",
+        columns: &[("Holder", 0), ("Age", 0)], cells: cells::lease, ..CORE
+    },
+    Row {
+        group: "discovery.k8s.io", kind: "EndpointSlice", plural: "endpointslices",
+        schema: "discovery.v1.EndpointSlice",
+        columns: &[("AddressType", 0), ("Ports", 0), ("Endpoints", 0), ("Age", 0)],
+        cells: cells::endpoint_slice, ..CORE
+    },
+    Row {
+        kind: "Role", plural: "roles", schema: "rbac.v1.Role",
+        columns: &[("Created At", 0)], cells: cells::created, ..RBAC
+    },
+    Row {
+        kind: "RoleBinding", plural: "rolebindings", schema: "rbac.v1.RoleBinding",
+        columns: BINDING, cells: cells::binding, check: check_binding, ..RBAC
+    },
+    Row {
+        kind: "ClusterRole", plural: "clusterroles", schema: "rbac.v1.ClusterRole",
+        namespaced: false, columns: &[("Created At", 0)], cells: cells::created, ..RBAC
+    },
+    Row {
+        kind: "ClusterRoleBinding", plural: "clusterrolebindings",
+        schema: "rbac.v1.ClusterRoleBinding", namespaced: false, columns: BINDING,
+        cells: cells::binding, check: check_binding, ..RBAC
+    },
+];
