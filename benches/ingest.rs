@@ -2,8 +2,9 @@
 //! nats-server with JetStream files and `sync_interval: always`, in turns.
 //!
 //! 64 connections, one event of 1 KiB outstanding on each, no Trigger that matches. Every 202 of
-//! the broker means that fdatasync has returned for the event. The generator is one thread on the
-//! same cores.
+//! the broker means that fdatasync has returned for the event; a second bare server does that much
+//! and nothing else, which shows what the promise costs on this machine. The generator is one
+//! thread on the same cores.
 
 #![allow(
     clippy::print_stdout,
@@ -61,6 +62,52 @@ fn main() -> std::process::ExitCode {
     support::main(bench)
 }
 
+/// All contenders, and what the disk does by itself.
+#[derive(Default)]
+struct Field {
+    bare: Contender,
+    sync: Contender,
+    heddle: Contender,
+    nats_one: Contender,
+    nats_many: Contender,
+    disk: Vec<f64>,
+}
+
+impl Field {
+    fn print(&self, nats: Option<&Nats>) {
+        println!("\n| server | requests/s | CPU us/request | ack p50 ms | ack p99 ms |");
+        println!("|---|---|---|---|---|");
+        self.bare.print("bare hyper, 202 only");
+        self.sync.print("bare hyper, 202 after a shared fdatasync");
+        self.heddle.print("heddle up, durable");
+        if let Some(Nats { version, .. }) = nats {
+            let (one, many) = ("1 connection x 64", "64 connections x 1");
+            self.nats_one
+                .print(&format!("{version}, sync always, {one}"));
+            self.nats_many
+                .print(&format!("{version}, sync always, {many}"));
+        }
+        let to = |other: &[f64]| ratio(&self.heddle.rates, other);
+        println!("\nheddle / bare hyper: {}", to(&self.bare.rates).text(2));
+        println!(
+            "heddle / bare hyper with a shared fdatasync: {}",
+            to(&self.sync.rates).text(2)
+        );
+        if nats.is_some() {
+            let both = self.nats_one.rates.iter().zip(&self.nats_many.rates);
+            let best: Vec<f64> = both.map(|(one, many)| one.max(*many)).collect();
+            println!(
+                "heddle / nats (the better of the two): {}",
+                to(&best).text(1)
+            );
+        }
+        println!(
+            "the disk alone, 64 KiB overwritten and synced: {} times a second",
+            spread(&self.disk).text(0)
+        );
+    }
+}
+
 fn bench() -> Result<()> {
     println!("{}", procfs::machine());
     let generator = tokio::runtime::Builder::new_multi_thread()
@@ -70,6 +117,7 @@ fn bench() -> Result<()> {
     let on = generator.handle();
     let dir = tempfile::tempdir()?;
     let bare = Bare::start(Role::Accept, None)?;
+    let sync = Bare::start(Role::Sync, None)?;
     let heddle = Heddle::start(&dir.path().join("data"))?;
     let nats = Nats::start(dir.path())?;
     match &nats {
@@ -77,57 +125,22 @@ fn bench() -> Result<()> {
         None => println!("nats-server was not found (PATH, or NATS_SERVER): left out"),
     }
 
-    let (mut of_bare, mut of_heddle) = (Contender::default(), Contender::default());
-    let (mut one, mut many) = (Contender::default(), Contender::default());
-    let mut disk = Vec::new();
+    let mut field = Field::default();
     for round in 1..=support::rounds() {
-        let to_bare = load_for(bare.addr);
-        disk.push(disk_floor(dir.path())?);
-        turn(on, round, &to_bare, bare.process.pid(), &mut of_bare)?;
-        turn(
-            on,
-            round,
-            &load_for(heddle.ingress),
-            heddle.process.pid(),
-            &mut of_heddle,
-        )?;
+        field.disk.push(disk_floor(dir.path())?);
+        for (addr, process, into) in [
+            (bare.addr, &bare.process, &mut field.bare),
+            (sync.addr, &sync.process, &mut field.sync),
+            (heddle.ingress, &heddle.process, &mut field.heddle),
+        ] {
+            turn(on, round, &load_for(addr), process.pid(), into)?;
+        }
         if let Some(nats) = &nats {
-            nats_turn(on, nats, (1, CONNECTIONS), &mut one)?;
-            nats_turn(on, nats, (CONNECTIONS, 1), &mut many)?;
+            nats_turn(on, nats, (1, CONNECTIONS), &mut field.nats_one)?;
+            nats_turn(on, nats, (CONNECTIONS, 1), &mut field.nats_many)?;
         }
     }
-
-    println!("\n| server | requests/s | CPU us/request | ack p50 ms | ack p99 ms |");
-    println!("|---|---|---|---|---|");
-    of_bare.print("bare hyper, 202 only");
-    of_heddle.print("heddle up, durable");
-    if let Some(nats) = &nats {
-        one.print(&format!("{}, sync always, 1 connection x 64", nats.version));
-        many.print(&format!(
-            "{}, sync always, 64 connections x 1",
-            nats.version
-        ));
-    }
-    println!(
-        "\nheddle / bare hyper: {}",
-        ratio(&of_heddle.rates, &of_bare.rates).text(2)
-    );
-    if nats.is_some() {
-        let best: Vec<f64> = one
-            .rates
-            .iter()
-            .zip(&many.rates)
-            .map(|(a, b)| a.max(*b))
-            .collect();
-        println!(
-            "heddle / nats (the better of the two): {}",
-            ratio(&of_heddle.rates, &best).text(1)
-        );
-    }
-    println!(
-        "the disk alone, 64 KiB overwritten and synced: {} times a second",
-        spread(&disk).text(0)
-    );
+    field.print(nats.as_ref());
     println!(
         "heddle memory, MiB: {:?}",
         procfs::memory(heddle.process.pid())?
