@@ -228,21 +228,14 @@ impl ApiError {
         }
     }
 
-    /// A JSON patch that is well formed but does not apply to the object.
+    /// A patch that is well formed but does not apply to the object.
     pub(crate) fn patch_failed(why: &str) -> Self {
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "Invalid",
-            "the server rejected our request due to an error in our request",
+            format!("the server rejected our request due to an error in our request: {why}"),
         )
-        .with(Details {
-            causes: vec![Cause {
-                reason: "UnexpectedServerResponse".to_owned(),
-                message: why.to_owned(),
-                field: String::new(),
-            }],
-            ..Details::default()
-        })
+        .with(Details::default())
     }
 
     /// The version that the caller continues from is no longer known.

@@ -133,10 +133,11 @@ fn attempt(
         return Err(Refused::Conflicts(conflicts));
     }
     fields.subtract(&unowned());
-    let same = |last: &Entry| last.fields == fields && object == *live;
-    let time = match last.filter(same) {
-        Some(last) => last.time,
-        None => Some(request.now.to_owned()),
+    // Who applies what is there already has changed nothing, and has no time of a change.
+    let time = if object == *live {
+        last.and_then(|last| last.time)
+    } else {
+        Some(request.now.to_owned())
     };
     managed.set(Entry {
         writer: request.by.clone(),

@@ -17,7 +17,7 @@ use super::managed::{self, Conflict, Managed, Operation, Refused, Request, Views
 use super::object::{Key, Object};
 use super::openapi::{FieldValidation, strict};
 use super::owners::By;
-use super::registry::{KindId, api_version};
+use super::registry::KindId;
 use super::store::Transaction;
 use super::types::Type;
 use super::write::{self, CONFLICT};
@@ -223,11 +223,8 @@ fn refusal(kind: &ResourceKind, key: &Key, refused: Refused) -> ApiError {
                 many => format!("errors:\n  {}", many.join("\n  ")),
             };
             ApiError::bad_request(format!(
-                "failed to create typed patch object ({}/{}; {}, Kind={}): {text}",
-                key.namespace,
-                key.name,
-                api_version(kind),
-                kind.kind
+                "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {text}",
+                key.namespace, key.name, kind.group, kind.version, kind.kind
             ))
         }
         Refused::Conflicts(conflicts) => conflicted(&conflicts),

@@ -299,6 +299,11 @@ fn times_change_with_what_is_owned() {
     state.apply("a", false, &json!({"spec": {"a": 1}})).unwrap();
     assert_eq!(state.managed, first, "nothing changed");
     state.apply("a", false, &json!({"spec": {"a": 2}})).unwrap();
+    let mut shared = state.clone();
+    let config = json!({"spec": {"a": 2}});
+    shared.apply("b", false, &config).unwrap();
+    let entry = shared.managed.of(&writer("b", Operation::Apply)).unwrap();
+    assert_eq!(entry.time, None, "it changed nothing");
     let time = |state: &State| state.managed.0[0].time.clone().unwrap();
     assert_eq!(time(&state), "2026-01-01T00:00:03Z");
     let same = state.object.clone().unwrap();
