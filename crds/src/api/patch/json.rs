@@ -103,8 +103,7 @@ fn step(target: &mut Value, operation: &Value, spent: &mut Spent) -> Result<(), 
             Ok(())
         }
         "test" => {
-            let found = find(target, path)?;
-            if same(found, value_of(operation)?) {
+            if same(tested(target, path)?, value_of(operation)?) {
                 Ok(())
             } else {
                 Err(PatchError::Inapplicable(format!(
@@ -208,6 +207,17 @@ fn find<'a>(target: &'a Value, path: &str) -> Result<&'a Value, PatchError> {
         .ok_or_else(|| missing(path))?;
     }
     Ok(at)
+}
+
+/// What a test looks at. A field that an object does not have is null, as with Kubernetes: clients
+/// test so that nobody else has made a field in the meantime.
+fn tested<'a>(target: &'a Value, path: &str) -> Result<&'a Value, PatchError> {
+    match path.rsplit_once('/') {
+        Some((parent, _)) if find(target, parent)?.is_object() => {
+            Ok(find(target, path).unwrap_or(&Value::Null))
+        }
+        _ => find(target, path),
+    }
 }
 
 fn descend<'a>(

@@ -140,6 +140,11 @@ fn json_patches_do_as_the_rfc_says() {
             op("test", "/a", json!(10.0)),
             json!({"a": 10}),
         ),
+        (
+            json!({"a": {}}),
+            op("test", "/a/b", json!(null)),
+            json!({"a": {}}),
+        ),
     ] {
         assert_eq!(patched(&target, &patch), Ok(expected), "{target} + {patch}");
     }
@@ -155,6 +160,9 @@ fn json_patches_that_do_not_fit_are_refused() {
         (json!({"foo": 1}), op("remove", "/bar", json!(2))),
         (json!({"foo": 1}), op("replace", "/bar", json!(2))),
         (json!({"foo": "10"}), op("test", "/foo", json!(10))),
+        (json!({"foo": 1}), op("test", "/bar", json!(2))),
+        (json!({"foo": 1}), op("test", "/bar/baz", json!(null))),
+        (json!({"foo": [1]}), op("test", "/foo/1", json!(null))),
         (json!({"a": {"b": 1}}), from("move", "/a", "/a/b")),
     ] {
         let error = patched(&target, &patch).unwrap_err();
