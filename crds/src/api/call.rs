@@ -33,7 +33,7 @@ impl Call<'_> {
         self.one(StatusCode::OK, kind, &*self.api.store.get(kind, key)?)
     }
 
-    fn one(
+    pub(crate) fn one(
         &self,
         code: StatusCode,
         kind: KindId,
@@ -133,7 +133,7 @@ impl Call<'_> {
     }
 
     /// Whether the write is to be kept.
-    fn keep(&self) -> Result<bool, ApiError> {
+    pub(crate) fn keep(&self) -> Result<bool, ApiError> {
         match self.query.get("dryRun") {
             None => Ok(true),
             Some("All") => Ok(false),

@@ -12,12 +12,13 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
 use hyper::body::{Body, Frame};
 use serde_json::Value;
 
+use super::access::User;
 use super::call::Call;
 use super::error::ApiError;
 use super::format::Format;
 use super::object::Key;
 use super::route::{Query, Route, route};
-use super::{Inner, discovery, openapi};
+use super::{Inner, discovery, openapi, review, swagger};
 
 /// The body of an answer.
 pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -72,6 +73,9 @@ where
             Err(ApiError::method_not_allowed())
         };
     }
+    if reads && let Some(answer) = negotiated(api, &route, &head.headers) {
+        return Ok(answer);
+    }
     let fixed = description(api, &route);
     if let Some(value) = fixed {
         let value = value?;
@@ -81,6 +85,8 @@ where
             Err(ApiError::method_not_allowed())
         };
     }
+    let user = head.extensions.get::<User>().cloned();
+    let user = user.unwrap_or_else(User::admin);
     let format = Format::of(
         text(&head.headers, header::ACCEPT),
         query.get("includeObject"),
@@ -114,9 +120,49 @@ where
                 _ => Err(ApiError::method_not_allowed()),
             }
         }
+        other => part(&call, other, &head.method, &user, body).await,
+    }
+}
+
+/// Parts of objects, and what is asked and not stored.
+async fn part<B>(
+    call: &Call<'_>,
+    route: Route,
+    method: &Method,
+    user: &User,
+    body: B,
+) -> Result<Response<ResponseBody>, ApiError>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match route {
+        Route::Scale { kind, key } => match *method {
+            Method::GET | Method::HEAD => call.scale(kind, &key),
+            Method::PUT => call.rescale(kind, key, false, read(body).await?).await,
+            Method::PATCH => call.rescale(kind, key, true, read(body).await?).await,
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        Route::Finalize(name) if *method == Method::PUT => {
+            call.finalize(name, read(body).await?).await
+        }
+        Route::Review(review) if *method == Method::POST => {
+            let body = read(body).await?;
+            let (code, answer) = review.answer(call.api, user, call.json_body(&body)?.value)?;
+            Ok(json_answer(code, answer.to_string().into()))
+        }
+        Route::Token(account) if *method == Method::POST => {
+            let body = read(body).await?;
+            let (code, answer) = review::issue(call.api, &account, call.json_body(&body)?.value)?;
+            Ok(json_answer(code, answer.to_string().into()))
+        }
+        Route::Finalize(_) | Route::Review(_) | Route::Token(_) => {
+            Err(ApiError::method_not_allowed())
+        }
         _ => Err(ApiError::no_such_resource()),
     }
 }
+
 /// What does not depend on objects.
 fn description(api: &Inner, route: &Route) -> Option<Result<Value, ApiError>> {
     let registry = &*api.store.registry();
@@ -128,7 +174,35 @@ fn description(api: &Inner, route: &Route) -> Option<Result<Value, ApiError>> {
         Route::Groups => Some(Ok(discovery::groups(registry))),
         Route::Group(group) => Some(discovery::group(registry, group)),
         Route::Resources { group, version } => Some(discovery::resources(registry, group, version)),
-        Route::Health | Route::Collection { .. } | Route::Object { .. } => None,
+        Route::OpenApiV2 => Some(Ok(swagger::document(registry))),
+        Route::Health
+        | Route::Collection { .. }
+        | Route::Object { .. }
+        | Route::Scale { .. }
+        | Route::Finalize(_)
+        | Route::Token(_)
+        | Route::Review(_) => None,
+    }
+}
+
+/// What is told in a form of its own if the client asks for that.
+fn negotiated(api: &Inner, route: &Route, headers: &HeaderMap) -> Option<Response<ResponseBody>> {
+    let registry = &*api.store.registry();
+    match route {
+        Route::CoreVersions => discovery::aggregated(registry, true, headers),
+        Route::Groups => discovery::aggregated(registry, false, headers),
+        Route::OpenApiV2 => {
+            let accept = text(headers, header::ACCEPT).unwrap_or_default();
+            let document = swagger::document(registry);
+            let first = accept.split(',').next().unwrap_or_default().trim();
+            let (media, body) = if swagger::ASKED.contains(&first) {
+                (swagger::MEDIA_TYPE, swagger::protobuf(&document).into())
+            } else {
+                ("application/json", document.to_string().into())
+            };
+            Some(discovery::tagged(headers, media, body))
+        }
+        _ => None,
     }
 }
 

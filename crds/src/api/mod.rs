@@ -35,11 +35,14 @@ mod owners;
 mod patch;
 mod protobuf;
 mod registry;
+mod review;
 mod route;
 mod rules;
 mod selector;
 mod serve;
 mod store;
+mod subresource;
+mod swagger;
 mod table;
 mod types;
 mod version;
@@ -66,6 +69,7 @@ pub use self::access::{Access, AccessError, open_kubeconfig, write_private};
 pub use self::error::{ApiError, Cause, Details};
 pub use self::store::disk::DiskError;
 
+use self::access::tokens::Tokens;
 use self::http::ResponseBody;
 use self::object::Key;
 use self::registry::Registry;
@@ -121,6 +125,7 @@ pub enum Health {
 #[derive(Debug)]
 struct Inner {
     store: Arc<Store>,
+    tokens: Arc<Tokens>,
     watches: Arc<Semaphore>,
     /// Ends all watches.
     drain: CancellationToken,
@@ -166,8 +171,13 @@ impl ApiServer {
         let registry = Registry::new(kinds)?;
         let store = Store::open(dir, &registry, limits.history, now, first_namespaces)?;
         let watches = Arc::new(Semaphore::new(limits.watches));
+        let tokens = Tokens::open(dir).map_err(|source| DiskError::Io {
+            what: "reading or making the key of the tokens".to_owned(),
+            source,
+        })?;
         let inner = Inner {
             store,
+            tokens: Arc::new(tokens),
             watches,
             drain: CancellationToken::new(),
         };
@@ -206,6 +216,7 @@ impl ApiServer {
         // Watches on this socket end with it, though those of the process go on.
         let inner = Arc::new(Inner {
             store: Arc::clone(&self.inner.store),
+            tokens: Arc::clone(&self.inner.tokens),
             watches: Arc::clone(&self.socket_watches),
             drain: drain.clone(),
         });

@@ -14,7 +14,8 @@ const MAX_NAMED: usize = 20;
 /// Fields that every object has beside those of its schema.
 const ENVELOPE: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-fn group_path(kind: &ResourceKind) -> String {
+/// The path of a kind's group and version, without a slash before it.
+pub(crate) fn group_path(kind: &ResourceKind) -> String {
     if kind.group.is_empty() {
         format!("api/{}", kind.version)
     } else {
@@ -103,7 +104,7 @@ fn parameter(name: &str, description: &str) -> Value {
 }
 
 /// The name of a schema as Kubernetes forms it: the group backwards, the version, the kind.
-fn schema_name(kind: &ResourceKind) -> String {
+pub(crate) fn schema_name(kind: &ResourceKind) -> String {
     let mut parts: Vec<&str> = kind
         .group
         .split('.')

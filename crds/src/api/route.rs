@@ -1,7 +1,9 @@
 //! From a URL to what is asked for.
 
 use super::error::ApiError;
+use super::object::Key;
 use super::registry::{KindId, Registry};
+use super::review::{self, Review};
 
 /// Bytes of a path and its query.
 const MAX_URI: usize = 16 * 1024;
@@ -13,6 +15,8 @@ pub(crate) enum Route {
     Version,
     /// `/livez`, `/readyz`, `/healthz`.
     Health,
+    /// `/openapi/v2`.
+    OpenApiV2,
     /// `/openapi/v3`.
     OpenApi,
     /// `/openapi/v3/<group path>`.
@@ -48,6 +52,19 @@ pub(crate) enum Route {
         /// Whether the path ends in `/status`.
         status: bool,
     },
+    /// The scale of an object.
+    Scale {
+        /// The kind.
+        kind: KindId,
+        /// The object.
+        key: Key,
+    },
+    /// The finalizers of the namespace of this name.
+    Finalize(String),
+    /// The tokens of this service account.
+    Token(Key),
+    /// A kind that is asked and not stored.
+    Review(Review),
 }
 
 /// Reads a path.
@@ -65,6 +82,7 @@ pub(crate) fn route(registry: &Registry, path: &str) -> Result<Route, ApiError> 
     match parts.as_slice() {
         ["version"] => Ok(Route::Version),
         ["livez" | "readyz" | "healthz"] => Ok(Route::Health),
+        ["openapi", "v2"] => Ok(Route::OpenApiV2),
         ["openapi", "v3"] => Ok(Route::OpenApi),
         ["openapi", "v3", rest @ ..] => Ok(Route::OpenApiOf(rest.join("/"))),
         ["api"] => Ok(Route::CoreVersions),
@@ -73,7 +91,10 @@ pub(crate) fn route(registry: &Registry, path: &str) -> Result<Route, ApiError> 
         ["apis", group] => Ok(Route::Group((*group).to_owned())),
         ["apis", group, version] => Ok(resources(group, version)),
         ["api", version, rest @ ..] => object(registry, "", version, rest),
-        ["apis", group, version, rest @ ..] => object(registry, group, version, rest),
+        ["apis", group, version, rest @ ..] => match asked(group, rest) {
+            Some(review) if *version == "v1" => Ok(Route::Review(review)),
+            _ => object(registry, group, version, rest),
+        },
         _ => Err(ApiError::no_such_resource()),
     }
 }
@@ -82,6 +103,15 @@ fn resources(group: &str, version: &str) -> Route {
     Route::Resources {
         group: group.to_owned(),
         version: version.to_owned(),
+    }
+}
+
+/// The kind that is asked and not stored, if the path names one.
+fn asked(group: &str, rest: &[&str]) -> Option<Review> {
+    match rest {
+        [plural] => review::find(group, plural, false),
+        ["namespaces", _, plural] => review::find(group, plural, true),
+        _ => None,
     }
 }
 
@@ -102,7 +132,13 @@ fn object(
             .ok_or_else(ApiError::no_such_resource)
     };
     let one = |kind: KindId, namespace: &str, name: &str, sub: Option<&str>| {
+        let key = Key::new(namespace, name);
+        let scales = registry.kind(kind).is_some_and(|kind| kind.scale.is_some());
         let status = match sub {
+            Some("scale") if scales => return Ok(Route::Scale { kind, key }),
+            Some("token") if group.is_empty() && rest.contains(&"serviceaccounts") => {
+                return Ok(Route::Token(key));
+            }
             None => false,
             Some("status") if registry.kind(kind).is_some_and(|k| k.status_subresource) => true,
             Some(_) => return Err(ApiError::no_such_resource()),
@@ -117,6 +153,9 @@ fn object(
     };
     match rest {
         [""] => Err(ApiError::no_such_resource()),
+        ["namespaces", name, "finalize"] if group.is_empty() => {
+            Ok(Route::Finalize((*name).to_owned()))
+        }
         // `namespaces/<name>/status` is the status of a Namespace, not a kind named `status`.
         ["namespaces", name, "status"] => one(find("namespaces", false)?, "", name, Some("status")),
         ["namespaces", namespace, plural] => Ok(Route::Collection {

@@ -27,10 +27,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::access::{Access, User};
+use super::access::{Access, User, bearer_token};
 use super::error::ApiError;
 use super::http::ResponseBody;
-use super::{Inner, http as protocol};
+use super::{Inner, http as protocol, review};
 
 /// Connections at a time. Others wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -38,6 +38,8 @@ const MAX_CONNECTIONS: usize = 4_096;
 const MAX_HANDSHAKES: usize = 256;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a silent HTTP/2 connection is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// How long to wait after a failed accept, such as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -193,6 +195,7 @@ impl Door {
         builder
             .http2()
             .timer(TokioTimer::new())
+            .keep_alive_interval(KEEP_ALIVE)
             .max_header_list_size(MAX_HEADER_BYTES as u32)
             .max_concurrent_streams(256);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -223,7 +226,8 @@ impl Door {
         let known = peer
             .certified
             .clone()
-            .or_else(|| access.bearer(request.headers()));
+            .or_else(|| access.bearer(request.headers()))
+            .or_else(|| review::caller(&self.api, bearer_token(request.headers())?));
         // Who looks after a process need not be let into it.
         let health = matches!(request.uri().path(), "/livez" | "/readyz" | "/healthz");
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());

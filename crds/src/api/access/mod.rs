@@ -13,6 +13,7 @@
 
 mod authority;
 mod private;
+pub(crate) mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use self::authority::Authority;
 use super::Now;
 
 /// The group whose members may do everything.
-const MASTERS: &str = "system:masters";
+pub(crate) const MASTERS: &str = "system:masters";
 /// The group of everybody who was let in.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 /// The name of the one administrator.

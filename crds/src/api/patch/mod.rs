@@ -102,11 +102,7 @@ pub(crate) fn patch(
             patched(&kind, &mut body, patch).map(|()| (old, body))
         }
     };
-    let (old, mut body) = outcome.map_err(|error| match error {
-        PatchError::Malformed(why) => ApiError::bad_request(format!("error decoding patch: {why}")),
-        PatchError::Inapplicable(why) => ApiError::patch_failed(&why),
-        PatchError::TooMuch(why) => ApiError::too_much(why),
-    })?;
+    let (old, mut body) = outcome.map_err(refused)?;
     write::envelope(&kind, &mut body)?;
     let warnings = validation.named(&kind, &body, mistakes);
     if validation == FieldValidation::Strict && !warnings.is_empty() {
@@ -119,6 +115,19 @@ pub(crate) fn patch(
         created: false,
         warnings,
     })
+}
+
+/// Changes a value as a patch says that is not an apply.
+pub(crate) fn change(kind: &ResourceKind, body: &mut Value, patch: Patch) -> Result<(), ApiError> {
+    patched(kind, body, patch).map_err(refused)
+}
+
+fn refused(error: PatchError) -> ApiError {
+    match error {
+        PatchError::Malformed(why) => ApiError::bad_request(format!("error decoding patch: {why}")),
+        PatchError::Inapplicable(why) => ApiError::patch_failed(&why),
+        PatchError::TooMuch(why) => ApiError::too_much(why),
+    }
 }
 
 fn patched(kind: &ResourceKind, body: &mut Value, patch: Patch) -> Result<(), PatchError> {

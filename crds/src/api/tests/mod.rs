@@ -14,6 +14,7 @@ mod definitions;
 mod deleting;
 mod durable;
 mod model;
+mod served;
 mod speed;
 pub(crate) mod support;
 mod versions;
