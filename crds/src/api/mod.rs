@@ -84,6 +84,8 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 const MAX_WATCHES: usize = 1_000;
 /// The name under which the server itself writes.
 const SERVER: &str = "heddle";
+/// Calls from sockets under way at a time; a watch counts only until it has begun.
+const MAX_CALLS: usize = 400;
 /// The past that is kept for each kind.
 const HISTORY: HistoryLimits = HistoryLimits {
     events: 4_096,
@@ -137,12 +139,15 @@ pub struct ApiServer {
     inner: Arc<Inner>,
     /// Room for watches from sockets.
     socket_watches: Arc<Semaphore>,
+    /// Room for calls from sockets.
+    socket_calls: Arc<Semaphore>,
 }
 
 /// Bounds that tests set lower.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     watches: usize,
+    calls: usize,
     history: HistoryLimits,
 }
 
@@ -157,6 +162,7 @@ impl ApiServer {
             now,
             Limits {
                 watches: MAX_WATCHES,
+                calls: MAX_CALLS,
                 history: HISTORY,
             },
         )
@@ -184,6 +190,7 @@ impl ApiServer {
         Ok(Arc::new(Self {
             inner: Arc::new(inner),
             socket_watches: Arc::new(Semaphore::new(limits.watches)),
+            socket_calls: Arc::new(Semaphore::new(limits.calls)),
         }))
     }
 
@@ -228,7 +235,7 @@ impl ApiServer {
                 () = both.cancelled() => {}
             }
         });
-        let door = serve::Door::new(inner, access, &listener);
+        let door = serve::Door::new(inner, access, Arc::clone(&self.socket_calls), &listener);
         tracker.spawn(door.accept(listener, tracker.clone(), drain));
     }
 

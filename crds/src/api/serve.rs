@@ -56,6 +56,7 @@ pub(crate) struct Door {
     access: Option<Arc<Access>>,
     loopback: bool,
     handshakes: Semaphore,
+    calls: Arc<Semaphore>,
     /// When a refused caller was last logged, and how many have been refused since.
     refused: Mutex<(Option<Instant>, u64)>,
 }
@@ -73,6 +74,7 @@ impl Door {
     pub(crate) fn new(
         api: Arc<Inner>,
         access: Option<Arc<Access>>,
+        calls: Arc<Semaphore>,
         listener: &TcpListener,
     ) -> Arc<Self> {
         let loopback = listener
@@ -83,6 +85,7 @@ impl Door {
             access,
             loopback,
             handshakes: Semaphore::new(MAX_HANDSHAKES),
+            calls,
             refused: Mutex::default(),
         })
     }
@@ -220,6 +223,11 @@ impl Door {
         if let Some(error) = stranger(&request, self.loopback && self.access.is_none()) {
             return protocol::refusal(&error);
         }
+        let Ok(_place) = self.calls.try_acquire() else {
+            return protocol::refusal(&ApiError::too_many_requests(
+                "too many requests are under way; try again later",
+            ));
+        };
         let Some(access) = &self.access else {
             return protocol::handle(Arc::clone(&self.api), request).await;
         };

@@ -202,7 +202,7 @@ fn rescale(
     if expected.as_str().is_some_and(|text| !text.is_empty()) {
         body["metadata"]["resourceVersion"] = expected.clone();
     }
-    let object = write::update(transaction, kind_id, key, false, by, body)?;
+    let (object, _) = write::update(transaction, kind_id, key, false, by, body)?;
     scale_of(&kind, &object)
 }
 

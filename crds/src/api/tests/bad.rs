@@ -167,3 +167,47 @@ async fn web_pages_are_refused() {
     tracker.close();
     tracker.wait().await;
 }
+
+#[tokio::test]
+async fn calls_under_way_are_bounded() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let fixture = with_limits(Limits {
+        calls: 2,
+        ..super::support::LIMITS
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tracker, drain) = (TaskTracker::new(), CancellationToken::new());
+    fixture.api.serve(listener, None, &tracker, &drain);
+    // Two callers announce bodies and do not send them.
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head =
+            format!("POST {WIDGETS} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 9\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    let ask = async || {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request =
+            format!("GET /version HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    super::support::until("there is no room", async || {
+        let answer = ask().await;
+        let full = answer.starts_with("HTTP/1.1 429");
+        assert!(full == answer.contains("retry-after: 1"), "{answer}");
+        full
+    })
+    .await;
+    drop(slow);
+    super::support::until("there is room again", async || {
+        ask().await.starts_with("HTTP/1.1 200")
+    })
+    .await;
+    drain.cancel();
+}

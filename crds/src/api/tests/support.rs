@@ -136,6 +136,7 @@ pub(crate) fn now() -> crate::api::Now {
 
 pub(crate) const LIMITS: Limits = Limits {
     watches: 50,
+    calls: 50,
     history: HistoryLimits {
         events: 4_096,
         bytes: 8 << 20,
