@@ -143,7 +143,7 @@ async fn a_storm_of_writes_survives_being_killed() {
     let mut ledger = Ledger::default();
     for round in 0..ROUNDS {
         let heddle = Heddle::up(&data).await;
-        let client = reqwest::Client::new();
+        let client = client();
         let url = heddle.resources("configmaps");
         let start = check(&client, &url, &ledger).await;
         ledger.acked.clear();
@@ -164,7 +164,7 @@ async fn a_storm_of_writes_survives_being_killed() {
             let acks = shared.lock().acked.len();
             (acks >= enough)
                 .then_some(())
-                .ok_or(format!("{acks} writes"))
+                .ok_or_else(|| format!("{acks} writes"))
         })
         .await;
         heddle.kill();
@@ -192,5 +192,10 @@ async fn a_storm_of_writes_survives_being_killed() {
     }
     let heddle = Heddle::up(&data).await;
     let url = heddle.resources("configmaps");
-    check(&reqwest::Client::new(), &url, &ledger).await;
+    check(&client(), &url, &ledger).await;
+}
+
+fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30));
+    builder.build().unwrap()
 }

@@ -158,8 +158,10 @@ async fn connection(stream: TcpStream, then: Then) {
             let (head, body) = request.into_parts();
             let status = match body.collect().await {
                 Err(_) => 400,
-                Ok(body) if then.take(head.headers, body.to_bytes()).await => 202,
-                Ok(_) => 503,
+                Ok(body) => match then.take(head.headers, body.to_bytes()).await {
+                    true => 202,
+                    false => 503,
+                },
             };
             let mut response = Response::new(Empty::<Bytes>::new());
             *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
