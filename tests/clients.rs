@@ -1,11 +1,12 @@
 //! The real clients, unmodified, against `heddle up`: what people type, and what they get.
 //!
-//! Each file in `tests/data/kubectl` and `tests/data/kn` is a table (see `clients/table.rs` for the
-//! format) whose rows run in order against a `heddle up` of their own, once for each client found. `HEDDLE_UPDATE=1` writes the answers anew: read what it wrote as a
+//! Each file in `tests/data/kubectl`, `tests/data/kn` and `tests/data/helm` is a table (see
+//! `clients/table.rs` for the format) whose rows run in order against a `heddle up` of their own,
+//! once for each client found. `HEDDLE_UPDATE=1` writes the answers anew: read what it wrote as a
 //! user would.
 //!
-//! `tests/scripts/clients.sh` fetches and builds the clients; `HEDDLE_KUBECTL`, `HEDDLE_KN` and
-//! `HEDDLE_PYTHON_KUBERNETES` name the folders that it prints. The
+//! `tests/scripts/clients.sh` fetches and builds the clients; `HEDDLE_KUBECTL`,
+//! `HEDDLE_KUBECTL_DEBIAN`, `HEDDLE_KN` and `HEDDLE_HELM` name the folders that it prints. The
 //! kubectl of the PATH is driven too: one of a version that the tables do not know is held to the
 //! exit codes alone.
 //!
@@ -30,7 +31,7 @@ use support::report;
 use table::{Answer, Row, Table};
 
 /// The versions of kubectl whose answers the tables hold, the newest first.
-const KUBECTL_VERSIONS: [&str; 2] = ["1.36", "1.32"];
+const KUBECTL_VERSIONS: [&str; 3] = ["1.36", "1.32", "1.20"];
 
 /// The tables of a client, by name.
 fn tables(client: &str) -> Vec<PathBuf> {
@@ -205,6 +206,7 @@ fn kubectls() -> Option<Vec<Client>> {
     assert_eq!(newest.version, KUBECTL_VERSIONS[0], "the tables' version");
     let mut clients = vec![newest];
     clients.extend(Client::on_path("kubectl"));
+    clients.extend(Client::given("kubectl", "HEDDLE_KUBECTL_DEBIAN"));
     clients.sort_by_key(|client| std::cmp::Reverse(numbers(&client.version)));
     clients.dedup_by(|a, b| a.version == b.version);
     Some(clients)
@@ -228,6 +230,11 @@ async fn check_one(program: &str, variable: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kn_answers_as_recorded() {
     check_one("kn", "HEDDLE_KN").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn helm_answers_as_recorded() {
+    check_one("helm", "HEDDLE_HELM").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
 //! kube-rs over HTTP, as people's controllers use it: its watcher, reflector, Controller,
-//! finalizer, waits, server-side apply and entries, against `heddle up`.
+//! finalizer, waits, server-side apply, entries, events and discovery, against `heddle up`.
 //!
 //! The client is made from the kubeconfig that `heddle up` writes. With `HEDDLE_KUBECONFIG`, the
 //! kubeconfig of a scratch cluster, the same tests run against that cluster instead.
@@ -18,13 +18,17 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::ApiResource;
 use kube::runtime::controller::Action;
+use kube::runtime::events::{Event as Note, EventType, Recorder};
 use kube::runtime::finalizer::{Event as Finalizer, finalizer};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher::{Config as Watch, Event, watcher};
 use kube::runtime::{Controller, WatchStreamExt};
-use kube::{Api, Client, Config, CustomResource, CustomResourceExt, Resource, ResourceExt};
+use kube::{
+    Api, Client, Config, CustomResource, CustomResourceExt, Discovery, Resource, ResourceExt,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -483,4 +487,57 @@ async fn an_entry_is_made_and_changed() {
         matches!(&refused, kube::Error::Api(s) if s.code == 409),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn a_recorder_counts_what_happens_again() {
+    let place = Place::new("rs-events").await;
+    let maps: Api<ConfigMap> = place.api();
+    let map = maps
+        .create(&PostParams::default(), &config_map("subject", 1))
+        .await
+        .unwrap();
+    let recorder = Recorder::new(place.client.clone(), "weaver".into());
+    let note = Note {
+        type_: EventType::Normal,
+        reason: "Woven".to_owned(),
+        note: Some("it was woven".to_owned()),
+        action: "Weaving".to_owned(),
+        secondary: None,
+    };
+    for _ in 0..3 {
+        recorder.publish(&note, &map.object_ref(&())).await.unwrap();
+    }
+    let events: Api<k8s_openapi::api::events::v1::Event> = place.api();
+    let list = events.list(&ListParams::default()).await.unwrap();
+    assert_eq!(list.items.len(), 1);
+    assert_eq!(list.items[0].series.as_ref().unwrap().count, 3);
+    // The same object in the core group.
+    let core: Api<k8s_openapi::api::core::v1::Event> = place.api();
+    let list = core.list(&ListParams::default()).await.unwrap();
+    assert_eq!(list.items.len(), 1);
+    assert_eq!(list.items[0].message.as_deref(), Some("it was woven"));
+}
+
+#[tokio::test]
+async fn discovery_finds_kinds_both_ways() {
+    let place = Place::new("rs-discovery").await;
+    let plain = Discovery::new(place.client.clone()).run().await.unwrap();
+    let whole = Discovery::new(place.client.clone())
+        .run_aggregated()
+        .await
+        .unwrap();
+    let kinds = |discovery: &Discovery| -> Vec<String> {
+        let mut all: Vec<String> = discovery
+            .groups()
+            .flat_map(|group| group.recommended_resources())
+            .map(|(kind, can)| format!("{}/{} {:?}", kind.api_version, kind.plural, can.scope))
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(kinds(&plain), kinds(&whole));
+    let map = kube::core::GroupVersionKind::gvk("", "v1", "ConfigMap");
+    let (kind, _) = plain.resolve_gvk(&map).unwrap();
+    assert_eq!(kind, ApiResource::erase::<ConfigMap>(&()));
 }
