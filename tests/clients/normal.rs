@@ -17,7 +17,7 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\bmade-[a-z0-9]{5}\b", "made-<random>"),
         // What `kubectl diff` and `kubectl edit` call their files.
         (r"/tmp/(LIVE|MERGED)-[0-9]+/", "/tmp/$1/"),
-        (r"/tmp/kubectl-edit-[0-9]+", "/tmp/kubectl-edit"),
+        (r"/tmp/kubectl-edit-[a-z0-9]+", "/tmp/kubectl-edit"),
     ]
     .map(|(pattern, stands)| (Regex::new(pattern).unwrap(), stands))
     .into()
