@@ -50,7 +50,8 @@ pub(crate) fn whole(schema: &Value) -> Value {
 /// Makes a derived schema one that API servers and other clients of Knative's kinds expect.
 ///
 /// What Rust says with `Option` is said by a field not being required, so `nullable` goes; default
-/// values are those of Rust's types and not the API's, so they go as well. `spec` gets the default
+/// values are those of Rust's types and not the API's, so they go as well. Descriptions lose the
+/// line breaks of the sources, as whoever shows them breaks lines itself. `spec` gets the default
 /// `{}`: it may be left out, and objects read from any API server have it, as typed clients need.
 pub(crate) fn publish(schema: &mut Value) {
     strip(schema);
@@ -72,6 +73,9 @@ fn strip(schema: &mut Value) {
     };
     fields.remove("nullable");
     fields.remove("default");
+    if let Some(Value::String(text)) = fields.get_mut("description") {
+        *text = flowing(text);
+    }
     if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
         properties.values_mut().for_each(strip);
     }
@@ -80,6 +84,23 @@ fn strip(schema: &mut Value) {
             strip(schema);
         }
     }
+}
+
+/// The text with each paragraph on one line. Items of lists keep their own.
+fn flowing(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines().map(str::trim) {
+        let apart = line.is_empty() || line.starts_with("- ") || line.starts_with("* ");
+        if !out.is_empty() {
+            out.push(if apart || out.ends_with('\n') {
+                '\n'
+            } else {
+                ' '
+            });
+        }
+        out.push_str(line);
+    }
+    out
 }
 
 fn preserves(schema: &Value) -> bool {
@@ -300,6 +321,21 @@ mod tests {
                 "map": {"type": "object", "additionalProperties": {"type": "string"}},
             },
         })
+    }
+
+    #[test]
+    fn a_description_has_a_line_for_each_paragraph_and_item() {
+        let text = "One\n  and two.\n\nThree\nfour:\n- five\n  six\n- seven";
+        let want = "One and two.\n\nThree four:\n- five six\n- seven";
+        assert_eq!(flowing(text), want);
+        assert_eq!(flowing(want), want, "and no change the second time");
+        let mut schema = json!({
+            "properties": {"description": {"type": "string", "description": "a\nb"}},
+            "items": {"description": "c\nd"},
+        });
+        publish(&mut schema);
+        assert_eq!(schema["properties"]["description"]["description"], "a b");
+        assert_eq!(schema["items"]["description"], "c d");
     }
 
     #[test]
