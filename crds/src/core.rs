@@ -1,15 +1,16 @@
 //! The kinds of Kubernetes itself that Heddle needs: Namespace and ConfigMap.
 //!
 //! On a cluster they are the cluster's; the embedded API serves them by these rules, which are
-//! those of Kubernetes as far as the fields go that matter here.
+//! those of Kubernetes, with its schemas and columns.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::admission::{Admit, Errors, NameRule, TypedAdmission, config, namespace};
-use crate::resource::{AdmissionContext, Column, FieldError, ResourceKind};
+use crate::builtin::{self, cells};
+use crate::resource::{AdmissionContext, Cells, Column, FieldError, ResourceKind};
 
 /// The label by which a namespace can be selected by its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -18,16 +19,20 @@ pub const MAX_CONFIG_MAP_BYTES: usize = 1024 * 1024;
 /// The most characters of a key of a ConfigMap.
 const MAX_KEY: usize = 253;
 
-fn column(name: &str, kind: &str, json_path: &str) -> Column {
-    Column {
+fn kind<T: Admit>(
+    schema: &str,
+    namespaced: bool,
+    short_name: &str,
+    column: (&str, Cells),
+) -> ResourceKind {
+    let schema = builtin::schema(schema);
+    let (column, cells) = column;
+    let columns = [column, "Age"].map(|name| Column {
         name: name.to_owned(),
-        kind: kind.to_owned(),
-        json_path: json_path.to_owned(),
+        kind: "string".to_owned(),
+        json_path: ".metadata".to_owned(),
         priority: 0,
-    }
-}
-
-fn kind<T: Admit>(schema: Value, namespaced: bool, short_name: &str) -> ResourceKind {
+    });
     ResourceKind {
         group: T::group(&()).into_owned(),
         version: T::version(&()).into_owned(),
@@ -39,13 +44,13 @@ fn kind<T: Admit>(schema: Value, namespaced: bool, short_name: &str) -> Resource
         namespaced,
         status_subresource: schema.pointer("/properties/status").is_some(),
         scale: None,
-        columns: vec![column("Age", "date", ".metadata.creationTimestamp")],
+        columns: columns.into(),
         admission: Arc::new(TypedAdmission::<T>::new(&schema, namespaced)),
         schema,
         served: true,
         storage: true,
         stored_in: None,
-        cells: None,
+        cells: Some(cells),
         deprecation: None,
         conversion: None,
         definition: None,
@@ -54,41 +59,14 @@ fn kind<T: Admit>(schema: Value, namespaced: bool, short_name: &str) -> Resource
 
 /// Namespace.
 pub(crate) fn namespace_kind() -> ResourceKind {
-    let strings = json!({"type": "array", "items": {"type": "string"}});
-    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let schema = json!({
-        "type": "object",
-        "description": "A scope for names.",
-        "properties": {
-            "spec": {"type": "object", "properties": {"finalizers": strings}},
-            "status": {"type": "object", "properties": {
-                "phase": {"type": "string"},
-                "conditions": {"type": "array", "items": open},
-            }},
-        },
-    });
-    let mut kind = kind::<Namespace>(schema, false, "ns");
-    kind.columns
-        .insert(0, column("Status", "string", ".status.phase"));
-    kind
+    let status = ("Status", cells::namespace as Cells);
+    kind::<Namespace>("core.v1.Namespace", false, "ns", status)
 }
 
 /// ConfigMap.
 pub(crate) fn config_map_kind() -> ResourceKind {
-    let strings = json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let schema = json!({
-        "type": "object",
-        "description": "Configuration as texts by name.",
-        "properties": {
-            "data": strings,
-            "binaryData": {
-                "type": "object",
-                "additionalProperties": {"type": "string", "format": "byte"},
-            },
-            "immutable": {"type": "boolean"},
-        },
-    });
-    kind::<ConfigMap>(schema, true, "cm")
+    let data = ("Data", cells::config_map as Cells);
+    kind::<ConfigMap>("core.v1.ConfigMap", true, "cm", data)
 }
 
 impl Admit for Namespace {

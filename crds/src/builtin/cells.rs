@@ -66,6 +66,15 @@ fn few(all: &[String]) -> Value {
     or(&named, "<none>")
 }
 
+pub(crate) fn namespace(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![object["status"]["phase"].clone(), old(object, now)]
+}
+
+pub(crate) fn config_map(object: &Value, now: Timestamp) -> Vec<Value> {
+    let count = |field: &str| object[field].as_object().map_or(0, serde_json::Map::len);
+    vec![json!(count("data") + count("binaryData")), old(object, now)]
+}
+
 pub(super) fn age(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![old(object, now)]
 }

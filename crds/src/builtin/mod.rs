@@ -10,7 +10,7 @@
 //! its cells, its defaults and its checks.
 
 mod admission;
-mod cells;
+pub(crate) mod cells;
 mod events;
 mod table;
 #[cfg(test)]
@@ -80,7 +80,7 @@ fn kind(row: &Row) -> ResourceKind {
 }
 
 /// The schema of a type, without references and without the fields that every object has.
-fn schema(name: &str) -> Value {
+pub(crate) fn schema(name: &str) -> Value {
     let mut schema = TYPES.get(name).map(|ty| expand(ty, 0)).unwrap_or_default();
     if let Some(properties) = schema["properties"].as_object_mut() {
         for field in ["apiVersion", "kind", "metadata"] {

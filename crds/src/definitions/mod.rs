@@ -11,8 +11,6 @@
 mod check;
 pub(crate) mod names;
 mod schema;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -61,7 +59,8 @@ pub(crate) fn definition_kind() -> ResourceKind {
         scale: None,
         columns: vec![Column {
             name: "Created At".to_owned(),
-            kind: "date".to_owned(),
+            // The time itself, which clients show as it is, and not the age.
+            kind: "string".to_owned(),
             json_path: ".metadata.creationTimestamp".to_owned(),
             priority: 0,
         }],
