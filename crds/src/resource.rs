@@ -30,7 +30,8 @@ pub struct FieldError {
     /// What is wrong and what was expected.
     pub message: String,
     /// The machine-readable reason: `FieldValueRequired`, `FieldValueInvalid`,
-    /// `FieldValueForbidden`, `FieldValueNotSupported`, `FieldValueTypeInvalid`.
+    /// `FieldValueForbidden`, `FieldValueNotSupported`, `FieldValueTypeInvalid`,
+    /// `FieldValueDuplicate`, `FieldValueTooLong`, `FieldValueTooMany`.
     pub reason: &'static str,
 }
 

@@ -2,12 +2,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::Errors;
+use super::{Errors, shown};
 use crate::annotations;
+use crate::api::names;
 
 /// The most bytes of keys and values that an object's annotations may have together.
 const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
-/// The most characters of a DNS label, and of a label's name and value.
+/// The most characters of a DNS label.
 const MAX_LABEL: usize = 63;
 /// The most characters of a DNS subdomain.
 const MAX_SUBDOMAIN: usize = 253;
@@ -16,10 +17,6 @@ const LABEL: &str = "expected at most 63 lower case letters, digits and '-', wit
                      digit at both ends (a DNS-1123 label)";
 const SUBDOMAIN: &str = "expected at most 253 lower case letters, digits, '-' and '.', with a \
                          letter or digit at both ends of each part (a DNS-1123 subdomain)";
-const KEY: &str = "expected a name of at most 63 letters, digits, '-', '_' and '.' with a letter \
-                   or digit at both ends, optionally after a DNS-1123 subdomain and '/'";
-const LABEL_VALUE: &str = "expected nothing, or at most 63 letters, digits, '-', '_' and '.' with \
-                           a letter or digit at both ends";
 
 /// What names of a kind's objects look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,27 +65,9 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= MAX_SUBDOMAIN && text.split('.').all(part)
 }
 
-/// Whether the text is the name of a label or annotation without its prefix, or a label's value.
-fn is_qualified(text: &str) -> bool {
-    let end = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-    text.len() <= MAX_LABEL
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        && end(text.bytes().next())
-        && end(text.bytes().last())
-}
-
-fn is_key(key: &str) -> bool {
-    match key.split_once('/') {
-        Some((prefix, name)) => is_subdomain(prefix) && is_qualified(name),
-        None => is_qualified(key),
-    }
-}
-
 /// Reports what is wrong with an object's metadata.
-pub(crate) fn check(meta: &ObjectMeta, names: NameRule, namespaced: bool, errors: &mut Errors) {
-    check_name(meta, names, errors);
+pub(crate) fn check(meta: &ObjectMeta, rule: NameRule, namespaced: bool, errors: &mut Errors) {
+    check_name(meta, rule, errors);
     match (meta.namespace.as_deref(), namespaced) {
         (None | Some(""), true) => errors.missing("metadata.namespace"),
         (Some(name), true) if !is_label(name) => {
@@ -103,24 +82,27 @@ pub(crate) fn check(meta: &ObjectMeta, names: NameRule, namespaced: bool, errors
         _ => {}
     }
     for (key, value) in meta.labels.iter().flatten() {
-        if !is_key(key) {
-            errors.invalid_key("metadata.labels", key, KEY);
-        }
-        if !value.is_empty() && !is_qualified(value) {
-            errors.invalid(&format!("metadata.labels[{key}]"), value, LABEL_VALUE);
-        }
+        report("metadata.labels", key, names::label_key(key), errors);
+        report("metadata.labels", value, names::label_value(value), errors);
     }
     let mut bytes = 0;
     for (key, value) in meta.annotations.iter().flatten() {
         bytes += key.len() + value.len();
         // As in Kubernetes, where keys of annotations may be written in capitals.
-        if !is_key(&key.to_ascii_lowercase()) {
-            errors.invalid_key("metadata.annotations", key, KEY);
-        }
+        let found = names::label_key(&key.to_ascii_lowercase());
+        report("metadata.annotations", key, found, errors);
     }
     if bytes > MAX_ANNOTATION_BYTES {
         let detail = format!("expected at most {MAX_ANNOTATION_BYTES} bytes of annotations");
         errors.invalid("metadata.annotations", format!("{bytes} bytes"), &detail);
+    }
+}
+
+/// Reports a value that is wrong in Kubernetes' words.
+fn report(field: &str, value: &str, found: Result<(), String>, errors: &mut Errors) {
+    if let Err(why) = found {
+        let message = format!("{}: {why}", shown(&value.into()));
+        errors.push("FieldValueInvalid", field, message);
     }
 }
 
@@ -180,16 +162,6 @@ mod tests {
         assert!(!is_label(&"a".repeat(64)) && is_subdomain(&"a".repeat(64)));
         for name in ["a..b", ".a", "a.", "a.-b", &"a".repeat(254)] {
             assert!(!is_subdomain(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn keys_have_an_optional_prefix() {
-        for key in ["a", "A.b_c-d", "eventing.knative.dev/broker.class", "a/b"] {
-            assert!(is_key(key), "{key}");
-        }
-        for key in ["", "/a", "a/", "a/b/c", "-a", "A/b", "a b", &"a".repeat(64)] {
-            assert!(!is_key(key), "{key}");
         }
     }
 }

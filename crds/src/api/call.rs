@@ -316,11 +316,15 @@ impl Call<'_> {
     }
 }
 
-/// Adds warnings as `kubectl` shows them.
-fn warned(mut response: Response<ResponseBody>, warnings: &[String]) -> Response<ResponseBody> {
+/// Adds warnings as `kubectl` shows them. One that has control characters fits no header and is
+/// left out.
+pub(crate) fn warned(
+    mut response: Response<ResponseBody>,
+    warnings: &[String],
+) -> Response<ResponseBody> {
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = header::HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+        if let Ok(value) = header::HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
             response.headers_mut().append(header::WARNING, value);
         }
     }

@@ -346,6 +346,7 @@ fn prefix(reason: &str) -> &'static str {
         "FieldValueNotSupported" => "Unsupported value",
         "FieldValueDuplicate" => "Duplicate value",
         "FieldValueTooLong" => "Too long",
+        "FieldValueTooMany" => "Too many",
         _ => "Invalid value",
     }
 }

@@ -13,7 +13,7 @@ use hyper::body::{Body, Frame};
 use serde_json::Value;
 
 use super::access::User;
-use super::call::Call;
+use super::call::{Call, warned};
 use super::error::ApiError;
 use super::format::Format;
 use super::object::Key;
@@ -76,8 +76,7 @@ where
     if reads && let Some(answer) = negotiated(api, &route, &head.headers) {
         return Ok(answer);
     }
-    let fixed = description(api, &route);
-    if let Some(value) = fixed {
+    if let Some(value) = description(api, &route) {
         let value = value?;
         return if reads {
             Ok(json_answer(StatusCode::OK, value.to_string().into()))
@@ -98,7 +97,8 @@ where
         query: &query,
         format,
     };
-    match route {
+    let warning = deprecation(api, &route)?;
+    let answer = match route {
         Route::Collection { kind, namespace } => match head.method {
             Method::GET | Method::HEAD => call.list_or_watch(kind, namespace),
             Method::POST => call.create(kind, namespace, read(body).await?).await,
@@ -121,6 +121,17 @@ where
             }
         }
         other => part(&call, other, &head.method, &user, body).await,
+    };
+    Ok(warned(answer?, warning.as_slice()))
+}
+
+/// The warning to whoever uses a version that is deprecated, whatever is done with it.
+fn deprecation(api: &Inner, route: &Route) -> Result<Option<String>, ApiError> {
+    match route {
+        Route::Collection { kind, .. } | Route::Object { kind, .. } | Route::Scale { kind, .. } => {
+            Ok(api.store.kind(*kind)?.deprecation.clone())
+        }
+        _ => Ok(None),
     }
 }
 

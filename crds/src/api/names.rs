@@ -5,7 +5,7 @@ const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower ca
     'example.com', regex used for validation is \
     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric \
-    characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name', or \
+    characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or \
     '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or \
     '-', start with an alphabetic character, and end with an alphanumeric character (e.g. \
@@ -129,4 +129,19 @@ pub(crate) fn random_suffix() -> String {
             char::from(LETTERS[usize::try_from(digit % 27).unwrap_or_default()])
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_an_optional_prefix() {
+        for key in ["a", "A.b_c-d", "eventing.knative.dev/broker.class", "a/b"] {
+            assert_eq!(label_key(key), Ok(()), "{key}");
+        }
+        for key in ["", "/a", "a/", "a/b/c", "-a", "A/b", "a b", &"a".repeat(64)] {
+            assert!(label_key(key).is_err(), "{key}");
+        }
+    }
 }

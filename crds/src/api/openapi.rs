@@ -144,7 +144,16 @@ impl FieldValidation {
         body: &Value,
         mistakes: Vec<String>,
     ) -> Result<Vec<String>, ApiError> {
-        self.judge(self.named(kind, body, mistakes))
+        let named = self.named(kind, body, mistakes);
+        if self == Self::Strict && !named.is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "{0} in version \"{1}\" cannot be handled as a {0}: {2}",
+                kind.kind,
+                kind.version,
+                strict(&named)
+            )));
+        }
+        Ok(named)
     }
 
     /// The mistakes in an object's text and its unknown fields, in words.

@@ -28,6 +28,16 @@ impl BuiltInAdmission {
             check,
         }
     }
+
+    fn fits(&self, object: &Value) -> Result<(), Vec<FieldError>> {
+        let mut faults = Faults::default();
+        self.schema.validate(object, &mut faults);
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults.into_vec())
+        }
+    }
 }
 
 impl Admission for BuiltInAdmission {
@@ -39,13 +49,10 @@ impl Admission for BuiltInAdmission {
     ) -> Result<(), Vec<FieldError>> {
         self.read(object);
         // What has another shape than it should is reported before anything is filled in.
-        let mut faults = Faults::default();
-        self.schema.validate(object, &mut faults);
-        if !faults.is_empty() {
-            return Err(faults.into_vec());
-        }
+        self.fits(object)?;
         (self.complete)(object);
-        Ok(())
+        // What was filled in may lack what nobody but the user can say.
+        self.fits(object)
     }
 
     fn validate(

@@ -441,7 +441,8 @@ async fn duplicates_in_bodies_are_warned_of_or_refused() {
     assert_eq!(code, 400, "{status}");
     assert_eq!(
         status["message"],
-        "strict decoding error: duplicate field \"spec.size\""
+        "Widget in version \"v1\" cannot be handled as a Widget: strict decoding error: duplicate \
+         field \"spec.size\""
     );
     let (code, made) = fixture
         .call(Method::POST, WIDGETS, "application/json", body)
