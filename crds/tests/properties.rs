@@ -71,7 +71,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A manifest that is good and says a lot, by its kind.
+/// A manifest that is good and says a lot, by its kind; that of another kind is hardly more than
+/// its name.
 fn good(kind: &ResourceKind) -> Value {
     let reference = json!({"apiVersion": "v1", "kind": "Service", "name": "s"});
     let delivery = json!({
@@ -110,7 +111,7 @@ fn good(kind: &ResourceKind) -> Value {
     if kind.kind == "ConfigMap" {
         object["data"] = json!({"a": "b"});
     }
-    if kind.kind != "Namespace" {
+    if kind.namespaced {
         object["metadata"]["namespace"] = json!("team");
     }
     object
@@ -160,7 +161,10 @@ fn laws(kind: &ResourceKind, object: &Value) -> Result<(), TestCaseError> {
 
 #[test]
 fn the_good_manifests_are_good() {
-    for kind in support::kinds() {
+    let typed = |kind: &&ResourceKind| {
+        kind.definition.is_some() || ["Namespace", "ConfigMap"].contains(&kind.kind.as_str())
+    };
+    for kind in support::kinds().iter().filter(typed) {
         let mut object = good(kind);
         assert_eq!(
             kind.admission

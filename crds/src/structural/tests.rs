@@ -1,1 +1,106 @@
+//! The laws of schemas, for arbitrary objects and schemas.
 
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::{collection, prop_assert_eq};
+use serde_json::{Value, json};
+
+use super::words::Faults;
+use super::{Rules, Schema};
+
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e9..1e9f64).prop_map(Value::from),
+        "[a-d]{0,3}".prop_map(Value::from),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    scalar().prop_recursive(4, 40, 4, |inner| {
+        prop_oneof![
+            collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            collection::hash_map("[a-d]", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+/// A schema that says something, right or wrong.
+fn schema() -> impl Strategy<Value = Value> {
+    let kind = prop_oneof![
+        Just("object"),
+        Just("array"),
+        Just("string"),
+        Just("integer"),
+        Just("number"),
+        Just("boolean"),
+        Just("nonsense"),
+    ];
+    let leaf = (kind, scalar(), any::<bool>(), 0..5u64).prop_map(|(kind, default, flag, n)| {
+        json!({
+            "type": kind, "default": default, "nullable": flag, "minLength": n, "maximum": n,
+            "pattern": "[a", "enum": [default, "a"], "multipleOf": n, "minItems": n,
+            "x-kubernetes-preserve-unknown-fields": !flag, "format": "ipv4",
+        })
+    });
+    leaf.prop_recursive(3, 20, 3, |inner| {
+        prop_oneof![
+            collection::hash_map("[a-d]", inner.clone(), 0..4).prop_map(|map| {
+                let names: Vec<_> = map.keys().cloned().collect();
+                let properties: serde_json::Map<_, _> = map.into_iter().collect();
+                json!({"type": "object", "properties": properties, "required": names})
+            }),
+            inner.clone().prop_map(|inner| json!({
+                "type": "array", "items": inner, "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["a"],
+            })),
+            inner.clone().prop_map(|inner| json!({
+                "type": "object", "additionalProperties": inner,
+            })),
+            collection::vec(inner, 1..3).prop_map(|all| json!({
+                "anyOf": all, "oneOf": all, "allOf": all, "not": all[0],
+            })),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn pruning_changes_nothing_the_second_time(schema in schema(), mut object in value()) {
+        let schema = Schema::compile(&schema);
+        schema.prune(&mut object);
+        let once = object.clone();
+        schema.prune(&mut object);
+        prop_assert_eq!(object, once);
+    }
+
+    #[test]
+    fn filling_in_changes_nothing_the_second_time(schema in schema(), mut object in value()) {
+        let schema = Schema::compile(&schema);
+        schema.fill_in(&mut object);
+        let once = object.clone();
+        schema.fill_in(&mut object);
+        prop_assert_eq!(object, once);
+    }
+
+    #[test]
+    fn nothing_panics_whatever_the_schema_is(schema in value(), object in value()) {
+        let compiled = Schema::compile(&schema);
+        let mut faults = Faults::default();
+        compiled.validate(&object, &mut faults);
+        if let Some(rules) = Rules::compile(&schema) {
+            rules.evaluate(&object, Some(&object), &mut faults);
+        }
+    }
+
+    #[test]
+    fn validation_ends_with_a_bounded_number_of_faults(schema in schema(), object in value()) {
+        let mut faults = Faults::default();
+        Schema::compile(&schema).validate(&object, &mut faults);
+        assert!(faults.len() <= super::words::MAX_ERRORS);
+    }
+}
