@@ -4,6 +4,7 @@
 //! them, one for each set of servers, and then stay. [`Stores::changes`] tells when one of them has
 //! found something out.
 
+#[cfg(feature = "jetstream")]
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
