@@ -260,11 +260,9 @@ impl Compiler {
             },
             Some(Dialect::Data(element)) => match data::compile(element) {
                 Ok(test) => Element::Data(Box::new(test)),
-                Err(faults) => {
-                    for (below, fault) in faults {
-                        let at = format!("{path}[{}]{below}", data::DIALECT);
-                        self.fail(&at, FilterFault::Data(fault));
-                    }
+                Err((below, fault)) => {
+                    let at = format!("{path}[{}]{below}", data::DIALECT);
+                    self.fail(&at, FilterFault::Data(fault));
                     return None;
                 }
             },

@@ -52,34 +52,26 @@ type At = (String, DataFault);
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it: where below the element, and what. Never empty.
-pub fn compile(element: &Value) -> Result<DataTest, Vec<(String, DataFault)>> {
+/// The first thing that is wrong with it: where below the element, and what. Only one, because most
+/// mistakes are a misspelt field, which is then missing as well.
+pub fn compile(element: &Value) -> Result<DataTest, (String, DataFault)> {
     let Value::Object(fields) = element else {
         let what = "an object with a path and a condition";
-        return Err(vec![(String::new(), DataFault::Expected(what))]);
+        return Err((String::new(), DataFault::Expected(what)));
     };
-    let mut faults: Vec<At> = fields
-        .keys()
-        .filter(|name| *name != "path" && !CONDITIONS.contains(&name.as_str()))
-        .map(|name| (format!(".{name}"), DataFault::Unknown))
-        .collect();
-    let path = path(fields).map_err(|fault| faults.push(fault)).ok();
+    let known = |name: &str| name == "path" || CONDITIONS.contains(&name);
+    if let Some(name) = fields.keys().find(|name| !known(name)) {
+        return Err((format!(".{name}"), DataFault::Unknown));
+    }
+    let path = path(fields)?;
     let mut given = CONDITIONS
         .iter()
         .filter_map(|name| Some((*name, fields.get(*name)?)));
-    let condition = match (given.next(), given.next()) {
-        (Some((name, value)), None) => condition(name, value)
-            .map_err(|fault| faults.push(fault))
-            .ok(),
-        _ => {
-            faults.push((String::new(), DataFault::Conditions));
-            None
-        }
+    let (Some((name, value)), None) = (given.next(), given.next()) else {
+        return Err((String::new(), DataFault::Conditions));
     };
-    match (path, condition) {
-        (Some(path), Some(condition)) if faults.is_empty() => Ok(DataTest { path, condition }),
-        _ => Err(faults),
-    }
+    let condition = condition(name, value)?;
+    Ok(DataTest { path, condition })
 }
 
 fn path(fields: &Map<String, Value>) -> Result<Path, At> {
