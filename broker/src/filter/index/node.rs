@@ -27,6 +27,8 @@ pub(super) struct Posting<T> {
     pub(super) entry: Arc<Entry<T>>,
     /// Which branch.
     branch: u8,
+    /// How many of its predicates it is not filed under.
+    left: u8,
     /// Where it is filed.
     path: Path,
 }
@@ -138,6 +140,7 @@ impl<T> Posting<T> {
             let posting = Self {
                 entry: Arc::clone(entry),
                 branch: number,
+                left: u8::try_from(branch.len()).unwrap_or(u8::MAX),
                 path: Path::default(),
             };
             (posting, branch)
@@ -175,7 +178,7 @@ impl<T> Node<T> {
             self.here.entry(posting.key(), || posting);
             return;
         };
-        posting.path = posting.path.under(number);
+        posting = posting.under(number);
         let name = keys.bytes(predicate.name.as_bytes());
         let dimensions = self.attributes.entry(name, Vec::new);
         for (probe, key) in keys.of(predicate) {
@@ -339,6 +342,7 @@ impl<T> Posting<T> {
     fn under(&self, number: u8) -> Self {
         Self {
             path: self.path.under(number),
+            left: self.left.saturating_sub(1),
             ..self.clone()
         }
     }
@@ -361,6 +365,11 @@ impl<T> Bucket<T> {
             Self::Few(postings) => {
                 let mut node = Node::default();
                 for known in std::mem::take(postings) {
+                    if known.left == 0 {
+                        // Its condition, which may be wide, has nothing more to say.
+                        node.insert(known, &Branch::new(), keys);
+                        continue;
+                    }
                     let entry = Arc::clone(&known.entry);
                     let condition = Condition::of(&entry.filter);
                     if let Some(branch) = condition.branches().get(usize::from(known.branch)) {

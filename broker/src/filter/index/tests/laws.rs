@@ -211,3 +211,43 @@ fn says_what_prunes() {
     );
     assert_eq!(Filter::All.pruning(), Pruning::Never);
 }
+
+/// What an operator does not look at is not asked for, and a failed comparison tells nothing: each of
+/// these wants its event.
+#[test]
+fn nothing_is_asked_for_that_is_not_needed() {
+    let event = event("a");
+    for text in [
+        "IS_BOOL(type = 'a' OR absent = 'x')",
+        "IS_BOOL(type = 'b' AND absent = 'x')",
+        "amount IN ('0250')",
+        "type IN ('a', absent)",
+        "NOT (type = 'b' XOR type = 'c')",
+        "NOT IS_INT(type)",
+        "IS_BOOL(IS_INT(type))",
+    ] {
+        let mut index = Index::default();
+        index.insert(cesql(text), 1);
+        assert_eq!(found(&index.snapshot(), &event), [1], "{text}");
+    }
+    let exact = |ty: &str| Spec {
+        exact: vec![("type".into(), ty.into())],
+        ..Spec::default()
+    };
+    let not = |spec: Spec| Spec {
+        not: Some(Box::new(spec)),
+        ..Spec::default()
+    };
+    let neither = |one: &str, other: &str| Spec {
+        all: vec![not(exact(one)), not(exact(other))],
+        ..Spec::default()
+    };
+    for spec in [not(neither("a", "b")), not(not(neither("b", "c")))] {
+        let mut index = Index::default();
+        index.insert(
+            Filter::compile(&[], std::slice::from_ref(&spec)).unwrap(),
+            1,
+        );
+        assert_eq!(found(&index.snapshot(), &event), [1], "{spec:?}");
+    }
+}
