@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::trace;
 
 use crate::config::{ConsumerId, Order};
-use crate::delivery::{Action, Delivery, End, Failure};
+use crate::delivery::{Action, Delivery, End};
 use crate::feed::{Counts, Seat};
 use crate::metrics::Meters;
 use crate::positions::Position;
@@ -40,8 +40,8 @@ mod attempt;
 mod reading;
 mod report;
 
-use attempt::{Done, Job, Task, perform, read_again};
-pub(crate) use attempt::{Tools, open_dead_letters};
+pub(crate) use attempt::{Done, Job, Next, Step, Task, Tools};
+pub(crate) use attempt::{open_dead_letters, perform, read_again};
 use reading::Read;
 pub(crate) use reading::Reading;
 
@@ -50,7 +50,7 @@ pub(crate) use reading::Reading;
 pub(crate) const PARKED: usize = 10_000;
 
 /// How long to wait after the log could not be read.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 /// A wait is looked at again after this time: the wall clock may have been set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -268,30 +268,16 @@ impl Consumer {
         let Some(item) = self.window.item(offset) else {
             return;
         };
-        let failure = || {
-            let unknown = || Failure {
-                destination: String::new(),
-                code: 500,
-                data: Vec::new(),
-                reason: "unknown".to_owned(),
-                retriable: false,
-                retry_after: None,
-            };
-            item.delivery.failure.clone().unwrap_or_else(unknown)
-        };
-        let task = match action {
-            Action::Send => Task::Send,
-            Action::Reply(reply) => Task::Reply(reply),
-            Action::DeadLetter => Task::DeadLetter(failure()),
-            Action::Keep => Task::Keep(failure()),
-            Action::WaitUntil(due) => {
+        let task = match Next::of(action, &item.delivery) {
+            Next::Do(task) => task,
+            Next::Wait(due) => {
                 let delivery = item.delivery.clone();
                 self.shared
                     .position
                     .update(|state| state.retry(offset, delivery));
                 return self.window.wait(offset, due);
             }
-            Action::Done(end) => return self.end(offset, end),
+            Next::End(end) => return self.end(offset, end),
         };
         if matches!(task, Task::DeadLetter(_) | Task::Keep(_)) {
             let delivery = item.delivery.clone();
@@ -312,6 +298,7 @@ impl Consumer {
             routes: Arc::clone(&self.routes),
             tools: Arc::clone(&self.tools),
             shared: Arc::clone(&self.shared),
+            repeats: None,
         })));
     }
 
@@ -433,7 +420,7 @@ impl Consumer {
     }
 }
 
-fn limits(routes: &Routes, bytes: usize) -> Limits {
+pub(crate) fn limits(routes: &Routes, bytes: usize) -> Limits {
     let config = &routes.config;
     Limits {
         order: config.order,
@@ -446,7 +433,8 @@ fn limits(routes: &Routes, bytes: usize) -> Limits {
     }
 }
 
-fn until(due: Timestamp, now: Timestamp) -> Duration {
+/// How long to sleep until then, for once.
+pub(crate) fn until(due: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(due.duration_since(now))
         .unwrap_or(Duration::ZERO)
         .min(LONGEST_SLEEP)

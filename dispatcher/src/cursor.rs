@@ -88,6 +88,22 @@ impl Cursor {
         self.open.contains(&offset)
     }
 
+    /// Whether this is done with the offset: it was looked at and is not open.
+    #[must_use]
+    pub fn is_done(&self, offset: Offset) -> bool {
+        offset < self.next && !self.is_open(offset)
+    }
+
+    /// How many of these offsets it is not done with.
+    #[must_use]
+    pub fn left(&self, offsets: Range<Offset>) -> u64 {
+        let unseen = offsets.end.saturating_sub(self.next.max(offsets.start));
+        if offsets.is_empty() {
+            return 0;
+        }
+        unseen + self.open.range(offsets).count() as u64
+    }
+
     /// The first open offset at `from` or above.
     #[must_use]
     pub fn open_from(&self, from: Offset) -> Option<Offset> {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use heddle_broker::clock::Clock;
 use heddle_broker::filter::index::Pruning;
-use heddle_broker::log::{Log, LogStore, Offset, OpenError as LogOpenError, ReadError};
+use heddle_broker::log::{LogStore, Offset, OpenError as LogOpenError, ReadError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -32,6 +32,10 @@ use crate::stats::{Board, ConsumerStats};
 use crate::subscriber::LocalSubscribers;
 use crate::subscriber::http::Executor;
 use crate::window::Budget;
+
+mod letters;
+
+pub use letters::DeadLetters;
 
 /// What a dispatcher is opened with.
 #[derive(Debug)]
@@ -91,6 +95,8 @@ struct Running {
     ends: Ends,
     done: CancellationToken,
     source: Source,
+    /// Locked by whoever redrives its dead letters.
+    redriving: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// See the module.
@@ -252,19 +258,6 @@ impl Dispatcher {
         self.consumers.lock().keys().cloned().collect()
     }
 
-    /// The log with the events of a consumer that neither its subscriber nor its dead letter sink
-    /// took; `None` when there never were any.
-    #[must_use]
-    pub fn dead_letters(&self, id: &ConsumerId) -> Option<Arc<dyn Log>> {
-        self.consumers
-            .lock()
-            .get(id)?
-            .shared
-            .dead_letters
-            .get()
-            .cloned()
-    }
-
     /// Bytes of events that all consumers together hold.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
@@ -307,6 +300,7 @@ impl Dispatcher {
         };
         running.ends.force.cancel();
         running.done.cancelled().await;
+        drop(running.redriving.lock().await);
     }
 
     /// Starts a consumer. True when it has a new position.
@@ -363,6 +357,7 @@ impl Dispatcher {
             ends,
             done,
             source: config.source,
+            redriving: Arc::default(),
         };
         self.consumers.lock().insert(id, running);
         Ok(fresh)
@@ -436,17 +431,13 @@ impl Running {
         let (looked_at, queued) = progress.unwrap_or((next, 0));
         let looked_at = looked_at.max(next);
         let tail = *self.source.log.tail().borrow();
-        let letters = shared
-            .dead_letters
-            .get()
-            .map(|log| log.stats())
-            .unwrap_or_default();
+        let (letters, kept) = letters::count(shared);
         ConsumerStats {
             position: if rides && open == 0 { looked_at } else { floor },
             following: progress.is_some(),
             next: looked_at,
             backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
-            dead_letters_kept: letters.next - letters.first,
+            dead_letters_kept: kept,
             dead_letters_expired: letters.expired_unread,
             ..shared.board.stats(inbox.counts())
         }

@@ -3,7 +3,7 @@
 //! Read in this order: [`config`] (what a consumer is told), `consumer` (an event's way through
 //! it), `feed` (who reads the log), `window` (what may be sent next), [`delivery`] (what happens to
 //! one event), [`subscriber`] (who takes it), [`reply`] (what an answer means), [`cursor`] and
-//! `positions` (how far it has come), [`dispatcher`] (all of them). Nothing here knows Kubernetes.
+//! `positions` (how far it has come), [`redrive`] (what was given up, once more), [`dispatcher`] (all of them). Nothing here knows Kubernetes.
 
 pub mod config;
 mod consumer;
@@ -15,6 +15,7 @@ mod feed;
 mod metrics;
 mod positions;
 mod quiet;
+pub mod redrive;
 pub mod reply;
 mod route;
 pub mod stats;
@@ -22,6 +23,6 @@ pub mod subscriber;
 mod window;
 mod wire;
 
-pub use dispatcher::{ApplyError, Dispatcher, DispatcherOptions};
+pub use dispatcher::{ApplyError, DeadLetters, Dispatcher, DispatcherOptions};
 pub use positions::OpenError;
 pub use stats::ConsumerStats;

@@ -16,9 +16,11 @@
 //! | `heddle_delivery_dead_letters_total` | kind, namespace, name, to | dead letters, taken by the `sink` or kept in the `log` |
 //! | `heddle_delivery_dropped_replies_total` | kind, namespace, name | replies whose TTL was used up |
 //! | `heddle_delivery_missing_events_total` | kind, namespace, name, reason | events that were gone from the log before they were looked at |
+//! | `heddle_redrive_events_total` | kind, namespace, name, outcome | dead letters that were redriven, by what came of them |
 //!
-//! `outcome` is `delivered`, `failed`, `reply_failed`, `dead_letter_failed` or `keep_failed`. Labels
-//! name resources, never events, so their number is bounded. Gauges are computed at scrape time.
+//! `outcome` of an attempt is `delivered`, `failed`, `reply_failed`, `dead_letter_failed` or `keep_failed`;
+//! that of a redriven dead letter is `delivered`, `dead_lettered` (the sink took it), `kept` (again) or
+//! `expired`. Labels name resources, never events, so their number is bounded. Gauges are computed at scrape time.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -78,6 +80,7 @@ pub(crate) struct Metrics {
     dead_letters: Family<ToLabels, Counter>,
     dropped_replies: Family<Labels, Counter>,
     missing: Family<ReasonLabels, Counter>,
+    redriven: Family<OutcomeLabels, Counter>,
 }
 
 /// The counters of one consumer, looked up once.
@@ -94,6 +97,16 @@ pub(crate) struct Meters {
     pub(crate) dropped_replies: Counter,
     pub(crate) expired: Counter,
     pub(crate) damaged: Counter,
+    pub(crate) redriven: Redriven,
+}
+
+/// What came of redriven dead letters.
+#[derive(Clone, Debug)]
+pub(crate) struct Redriven {
+    pub(crate) delivered: Counter,
+    pub(crate) dead_lettered: Counter,
+    pub(crate) kept: Counter,
+    pub(crate) expired: Counter,
 }
 
 const OUTCOMES: [&str; 5] = [
@@ -104,6 +117,8 @@ const OUTCOMES: [&str; 5] = [
     "keep_failed",
 ];
 
+const REDRIVEN: [&str; 4] = ["delivered", "dead_lettered", "kept", "expired"];
+
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let this = Self {
@@ -112,6 +127,7 @@ impl Metrics {
             dead_letters: Family::default(),
             dropped_replies: Family::default(),
             missing: Family::default(),
+            redriven: Family::default(),
         };
         registry.register(
             "heddle_delivery_attempts",
@@ -138,6 +154,11 @@ impl Metrics {
             "heddle_delivery_missing_events",
             "Events that were gone from the log before the consumer looked at them",
             this.missing.clone(),
+        );
+        registry.register(
+            "heddle_redrive_events",
+            "Dead letters that were redriven, by what came of them",
+            this.redriven.clone(),
         );
         this
     }
@@ -168,6 +189,20 @@ impl Metrics {
             dropped_replies: self.dropped_replies.get_or_create_owned(&labels(id)),
             expired: reason("expired"),
             damaged: reason("damaged"),
+            redriven: self.redriven(id),
+        }
+    }
+
+    fn redriven(&self, id: &ConsumerId) -> Redriven {
+        let [delivered, dead_lettered, kept, expired] = REDRIVEN.map(|outcome| {
+            self.redriven
+                .get_or_create_owned(&outcome_labels(id, outcome))
+        });
+        Redriven {
+            delivered,
+            dead_lettered,
+            kept,
+            expired,
         }
     }
 
@@ -175,6 +210,9 @@ impl Metrics {
     pub(crate) fn remove(&self, id: &ConsumerId) {
         for outcome in OUTCOMES {
             self.attempts.remove(&outcome_labels(id, outcome));
+        }
+        for outcome in REDRIVEN {
+            self.redriven.remove(&outcome_labels(id, outcome));
         }
         for to in ["sink", "log"] {
             self.dead_letters.remove(&to_labels(id, to));

@@ -6,7 +6,7 @@
 //! none is lost. There is never more than one flush at a time; concurrent ones can lock up sled.
 //!
 //! ```text
-//!   position/<kind>/<namespace>/<name>          -> JSON: uid, log, cursor, ride, grace
+//!   position/<kind>/<namespace>/<name>          -> JSON: uid, log, cursor, ride, grace, redriven
 //!   retry/<kind>/<namespace>/<name>/<offset BE> -> JSON: stage, attempts, due, failure
 //!   ride/<id BE>                                -> offset BE
 //! ```
@@ -221,6 +221,10 @@ impl Positions {
         // The log is kept for it from now on, not only when it has been written.
         let stand = state.stand();
         state.durable = Some(stand.clone());
+        if let Some(before) = self.known.lock().get(&name) {
+            // The dead letters of the older one are still there, and may have been redriven.
+            state.redriven = before.look(|before| before.redriven.clone());
+        }
         let position = Position::new(name.as_str().into(), state, Arc::clone(&self.changes));
         // What an older resource of this name left behind goes first.
         self.forgotten.lock().insert(name.clone());

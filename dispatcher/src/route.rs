@@ -123,6 +123,16 @@ impl Routes {
         HeaderValue::from_str(&format!("\"{}{offset}{role}\"", self.key))
             .unwrap_or_else(|_| HeaderValue::from(offset))
     }
+
+    /// The same without quotes and role, to be written down.
+    pub(crate) fn delivery_key(&self, offset: Offset) -> String {
+        format!("{}{offset}", self.key)
+    }
+
+    /// Stands in for the key of a kept dead letter that has none written down.
+    pub(crate) fn dead_letter_key(&self, log: &str, offset: Offset) -> String {
+        format!("{}{offset}", key_base(&self.config.uid, log))
+    }
 }
 
 impl Roads {

@@ -46,7 +46,7 @@ pub struct ConsumerStats {
     pub dead_lettered: u64,
     /// Events put into the consumer's own dead letter log.
     pub kept: u64,
-    /// Events in that log, those of earlier runs included.
+    /// Events in that log that were not redriven, those of earlier runs included.
     pub dead_letters_kept: u64,
     /// Dead letters that were removed since the start, because they were too old or too many.
     pub dead_letters_expired: u64,

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_broker::clock::Clock;
-use heddle_broker::event::Event;
+use heddle_broker::event::{Event, EventError};
 use heddle_broker::log::{AppendError, Log, LogStore, Offset, OpenError, ReadLimit};
+use http::HeaderValue;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::Shared;
-use crate::delivery::{Failure, Outcome, dead_letter};
+use crate::cursor::Cursor;
+use crate::delivery::{Action, Delivery as Machine, End, Failure, Outcome, dead_letter};
 use crate::reply;
 use crate::route::{ReplyRoute, Route, Routes};
 use crate::subscriber::Delivery;
@@ -26,6 +29,28 @@ pub(crate) struct Job {
     pub(crate) routes: Arc<Routes>,
     pub(crate) tools: Arc<Tools>,
     pub(crate) shared: Arc<Shared>,
+    /// The key of the delivery that this one repeats; `None` where `offset` is the event's place in
+    /// the consumer's source.
+    pub(crate) repeats: Option<Arc<str>>,
+}
+
+impl Job {
+    /// The `Idempotency-Key` of what is sent in this role.
+    fn key(&self, role: &str) -> HeaderValue {
+        let Some(repeats) = &self.repeats else {
+            return self.routes.idempotency_key(self.offset, role);
+        };
+        HeaderValue::from_str(&format!("\"{repeats}{role}\""))
+            .unwrap_or_else(|_| self.routes.idempotency_key(self.offset, role))
+    }
+
+    /// The key of the delivery, to be written down.
+    fn delivery_key(&self) -> String {
+        match &self.repeats {
+            Some(repeats) => repeats.to_string(),
+            None => self.routes.delivery_key(self.offset),
+        }
+    }
 }
 
 /// What to do.
@@ -35,6 +60,28 @@ pub(crate) enum Task {
     Reply(Box<Event>),
     DeadLetter(Failure),
     Keep(Failure),
+}
+
+/// What an action comes to.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Do(Task),
+    Wait(Timestamp),
+    End(End),
+}
+
+impl Next {
+    /// What an action of the delivery's machine comes to.
+    pub(crate) fn of(action: Action, delivery: &Machine) -> Self {
+        match action {
+            Action::Send => Self::Do(Task::Send),
+            Action::Reply(reply) => Self::Do(Task::Reply(reply)),
+            Action::DeadLetter => Self::Do(Task::DeadLetter(delivery.reason())),
+            Action::Keep => Self::Do(Task::Keep(delivery.reason())),
+            Action::WaitUntil(due) => Self::Wait(due),
+            Action::Done(end) => Self::End(end),
+        }
+    }
 }
 
 /// Which kind of step it was.
@@ -77,26 +124,25 @@ pub(crate) enum Done {
 pub(crate) async fn perform(job: Job) -> Done {
     let started = Instant::now();
     let offset = job.offset;
-    let (step, outcome, dropped_reply) = match job.task {
-        Task::Send => (Step::Send, send(job).await, false),
-        Task::Reply(reply) => {
-            let sent = send_reply(*reply, &job.event, &job.routes, &job.tools, offset).await;
-            match sent {
-                Ok(dropped) => (Step::Reply, Outcome::Taken, dropped),
-                Err(failure) => (Step::Reply, Outcome::Failed(reply::refused(failure)), false),
-            }
-        }
-        Task::DeadLetter(ref failure) => {
-            let letter = letter(&job.event, failure);
+    let (step, outcome, dropped_reply) = match &job.task {
+        Task::Send => (Step::Send, send(&job).await, false),
+        Task::Reply(reply) => match send_reply(reply, &job).await {
+            Ok(dropped) => (Step::Reply, Outcome::Taken, dropped),
+            Err(failure) => (Step::Reply, Outcome::Failed(reply::refused(failure)), false),
+        },
+        Task::DeadLetter(failure) => {
+            let letter = dead_letter::dead_letter(&job.event, failure);
+            let letter = letter.unwrap_or_else(|error| without_reason(&job.event, &error));
             let outcome = match &job.routes.dead_letter {
-                Some(route) => post(route, &job.routes, &job.tools, letter, offset, "-dlq").await,
+                Some(route) => post(route, &job, letter, "-dlq").await,
                 // It went away while the job was made; the machine asks for the log next.
                 None => Outcome::Failed(refusal("", 500, "there is no dead letter sink".into())),
             };
             (Step::DeadLetter, outcome, false)
         }
-        Task::Keep(ref failure) => {
-            let letter = letter(&job.event, failure);
+        Task::Keep(failure) => {
+            let letter = dead_letter::kept(&job.event, failure, &job.delivery_key());
+            let letter = letter.unwrap_or_else(|error| without_reason(&job.event, &error));
             let outcome = match keep(&job.shared, &job.tools, letter).await {
                 Ok(()) => Outcome::Taken,
                 Err(reason) => Outcome::Failed(refusal("", 507, reason)),
@@ -134,15 +180,15 @@ pub(crate) async fn read_again(log: Arc<dyn Log>, offset: Offset) -> Done {
     }
 }
 
-async fn send(job: Job) -> Outcome {
+async fn send(job: &Job) -> Outcome {
     let routes = &job.routes;
     let wants_reply = routes.reply.is_some();
     let delivery = Delivery {
-        event: job.event,
+        event: job.event.clone(),
         format: routes.config.policy.format,
         skip: &[reply::TTL],
         namespace: routes.namespace.clone(),
-        idempotency_key: routes.idempotency_key(job.offset, ""),
+        idempotency_key: job.key(""),
         wants_reply,
         timeout: routes.config.policy.timeout,
     };
@@ -156,42 +202,31 @@ async fn send(job: Job) -> Outcome {
 }
 
 /// Posts an event of ours to a target whose replies are not wanted.
-async fn post(
-    route: &Route,
-    routes: &Routes,
-    tools: &Tools,
-    event: Event,
-    offset: Offset,
-    role: &str,
-) -> Outcome {
+async fn post(route: &Route, job: &Job, event: Event, role: &str) -> Outcome {
+    let routes = &job.routes;
     let delivery = Delivery {
         event,
         format: routes.config.policy.format,
         skip: &[],
         namespace: routes.namespace.clone(),
-        idempotency_key: routes.idempotency_key(offset, role),
+        idempotency_key: job.key(role),
         wants_reply: false,
         timeout: routes.config.policy.timeout,
     };
     let outcome = route.subscriber.deliver(delivery).await;
-    reply::judge(outcome, &route.url, false, tools.clock.now())
+    reply::judge(outcome, &route.url, false, job.tools.clock.now())
 }
 
 /// Sends a reply to where replies go. True when it was dropped because its TTL was used up.
-async fn send_reply(
-    reply: Event,
-    original: &Event,
-    routes: &Routes,
-    tools: &Tools,
-    offset: Offset,
-) -> Result<bool, Failure> {
+async fn send_reply(reply: &Event, job: &Job) -> Result<bool, Failure> {
+    let (original, routes) = (&job.event, &job.routes);
     let url = &routes.subscriber.url;
-    let unfit = |error: heddle_broker::event::EventError| refusal(url, 502, error.to_string());
+    let unfit = |error: EventError| refusal(url, 502, error.to_string());
     match &routes.reply {
         None => Ok(false),
         Some(ReplyRoute::Log(log)) => {
-            let now = tools.clock.now();
-            let Some(reply) = reply::into_broker(&reply, original, now).map_err(unfit)? else {
+            let now = job.tools.clock.now();
+            let Some(reply) = reply::into_broker(reply, original, now).map_err(unfit)? else {
                 return Ok(true);
             };
             append(&**log, reply)
@@ -200,10 +235,10 @@ async fn send_reply(
             Ok(false)
         }
         Some(ReplyRoute::Route(route)) => {
-            let Some(reply) = reply::to_address(reply, original).map_err(unfit)? else {
+            let Some(reply) = reply::to_address(reply.clone(), original).map_err(unfit)? else {
                 return Ok(true);
             };
-            match post(route, routes, tools, reply, offset, "-reply").await {
+            match post(route, job, reply, "-reply").await {
                 Outcome::Taken | Outcome::Replied(_) => Ok(false),
                 Outcome::Failed(failure) => Err(failure),
             }
@@ -211,13 +246,10 @@ async fn send_reply(
     }
 }
 
-/// The dead letter for an event. One that has no room for the reason goes as it is: the event
-/// matters more.
-fn letter(event: &Event, failure: &Failure) -> Event {
-    dead_letter::dead_letter(event, failure).unwrap_or_else(|error| {
-        warn!(%error, "a dead letter does not say why it is one");
-        event.clone()
-    })
+/// A dead letter that has no room for the reason goes as it is: the event matters more.
+fn without_reason(event: &Event, error: &EventError) -> Event {
+    warn!(%error, "a dead letter does not say why it is one");
+    event.clone()
 }
 
 async fn keep(shared: &Shared, tools: &Tools, letter: Event) -> Result<(), String> {
@@ -248,7 +280,19 @@ pub(crate) async fn open_dead_letters(
         let reason = error.to_string();
         Err(OpenError { name, reason })
     })?;
-    Ok(Arc::clone(shared.dead_letters.get_or_init(|| log)))
+    let first = || {
+        let tail = log.stats().next;
+        let floor = shared.position.update(|state| {
+            if state.redriven.next() > tail {
+                // It was made for a log that is not there any more.
+                state.redriven = Cursor::default();
+            }
+            state.redriven.floor()
+        });
+        log.release(floor);
+        log
+    };
+    Ok(Arc::clone(shared.dead_letters.get_or_init(first)))
 }
 
 async fn append(log: &dyn Log, event: Event) -> Result<(), AppendError> {

@@ -7,22 +7,21 @@ use std::time::Duration;
 use heddle_broker::log::Offset;
 use tracing::{debug, error, warn};
 
-use super::Consumer;
 use super::attempt::Step;
+use super::{Consumer, Shared};
 use crate::delivery::Outcome;
 use crate::stats::{Moment, count};
 
-impl Consumer {
-    /// Counts and reports what came of a step.
-    pub(super) fn record(
-        &mut self,
-        offset: Offset,
+impl Shared {
+    /// Counts what came of a step. Returns why it failed, where it did.
+    pub(crate) fn count_step(
+        &self,
         step: Step,
         outcome: &Outcome,
         took: Duration,
         dropped_reply: bool,
-    ) {
-        let (board, meters) = (&self.shared.board, &self.shared.meters);
+    ) -> Option<String> {
+        let (board, meters) = (&self.board, &self.meters);
         if step == Step::Send {
             meters.seconds.observe(took.as_secs_f64());
         }
@@ -36,7 +35,7 @@ impl Consumer {
             if step == Step::Send {
                 meters.delivered.inc();
             }
-            return;
+            return None;
         };
         count(&board.failed_attempts);
         match step {
@@ -50,6 +49,24 @@ impl Consumer {
         } else {
             format!("{}: {}", failure.destination, failure.reason)
         };
+        *board.last_error.lock() = Some(reason.clone());
+        Some(reason)
+    }
+}
+
+impl Consumer {
+    /// Counts and reports what came of a step.
+    pub(super) fn record(
+        &mut self,
+        offset: Offset,
+        step: Step,
+        outcome: &Outcome,
+        took: Duration,
+        dropped_reply: bool,
+    ) {
+        let Some(reason) = self.shared.count_step(step, outcome, took, dropped_reply) else {
+            return;
+        };
         debug!(consumer = %self.shared.id, offset, ?step, error = reason, "an attempt failed");
         if let Some(held_back) = self.failures.pass() {
             let id = &self.shared.id;
@@ -60,7 +77,6 @@ impl Consumer {
                 warn!(consumer = %id, offset, error = reason, held_back, "a delivery failed");
             }
         }
-        *board.last_error.lock() = Some(reason);
     }
 
     /// An event that was still to be delivered is gone from the log.

@@ -142,6 +142,20 @@ impl Delivery {
         }
     }
 
+    /// Why the subscriber did not take the event, for its dead letter.
+    #[must_use]
+    pub fn reason(&self) -> Failure {
+        let unknown = || Failure {
+            destination: String::new(),
+            code: 500,
+            data: Vec::new(),
+            reason: "unknown".to_owned(),
+            retriable: false,
+            retry_after: None,
+        };
+        self.failure.clone().unwrap_or_else(unknown)
+    }
+
     /// What to do after the last action had this outcome. `random` is from `0.0..1.0`.
     pub fn on(
         &mut self,

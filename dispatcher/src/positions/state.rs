@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) keep: Option<Duration>,
     /// When the grace of a resource that is gone ends.
     pub(super) expires: Option<Timestamp>,
+    /// Which of its kept dead letters have been redriven, by their offset in the log of those.
+    pub(crate) redriven: Cursor,
     /// The record could not be read.
     pub(crate) damaged: bool,
     pub(super) retries: HashMap<Offset, Delivery>,
@@ -60,6 +62,8 @@ pub(super) struct Record {
     keep: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redriven: Option<String>,
 }
 
 impl State {
@@ -76,6 +80,7 @@ impl State {
             rides: None,
             keep,
             expires: None,
+            redriven: Cursor::default(),
             damaged: false,
             retries: HashMap::new(),
             changed: HashSet::new(),
@@ -103,10 +108,12 @@ impl State {
     }
 
     pub(super) fn record(&self) -> Record {
+        let redriven = (self.redriven != Cursor::default()).then(|| write(&self.redriven));
         Record {
             uid: self.uid.to_string(),
             log: self.log.to_string(),
-            cursor: STANDARD_NO_PAD.encode(self.cursor.encode()),
+            cursor: write(&self.cursor),
+            redriven,
             rides: self.rides,
             keep: self.keep,
             expires: self.expires,
@@ -130,11 +137,11 @@ impl State {
     /// over, as its reader is gone.
     pub(super) fn restore(bytes: &[u8], rides: &HashMap<RideId, Offset>) -> Result<Self, String> {
         let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        let cursor = STANDARD_NO_PAD
-            .decode(&record.cursor)
-            .map_err(|error| error.to_string())?;
-        let cursor = Cursor::decode(&cursor).map_err(|error| error.to_string())?;
+        let cursor = read(&record.cursor)?;
         let mut state = Self::new(record.uid.into(), record.log.into(), cursor, record.keep);
+        state.redriven = record
+            .redriven
+            .map_or_else(|| Ok(Cursor::default()), |text| read(&text))?;
         state.expires = record.expires;
         let ride = record
             .rides
@@ -182,4 +189,15 @@ impl Position {
         }
         result
     }
+}
+
+fn write(cursor: &Cursor) -> String {
+    STANDARD_NO_PAD.encode(cursor.encode())
+}
+
+fn read(text: &str) -> Result<Cursor, String> {
+    let bytes = STANDARD_NO_PAD
+        .decode(text)
+        .map_err(|error| error.to_string())?;
+    Cursor::decode(&bytes).map_err(|error| error.to_string())
 }

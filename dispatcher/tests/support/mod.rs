@@ -246,7 +246,11 @@ impl World {
     pub async fn dead_letters(&self, name: &str) -> Vec<Record> {
         match self.dispatcher.dead_letters(&id(name)) {
             None => Vec::new(),
-            Some(log) => read_all(&*log).await,
+            Some(letters) => {
+                let mut all = read_all(&**letters.log()).await;
+                all.retain(|letter| letters.is_left(letter.offset));
+                all
+            }
         }
     }
 }
