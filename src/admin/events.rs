@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::Stream;
 use heddle_broker::event::http::encode_structured;
 use heddle_broker::log::{Log, Offset, ReadError, ReadLimit, Record};
+use heddle_dispatcher::DeadLetters;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -66,10 +67,10 @@ pub(super) async fn list(
     let Some(log) = find(&admin, &kind, &namespace, &name) else {
         return not_found(&kind, &namespace, &name, "does not exist, or is not ready");
     };
-    answer(log, &range, admin.stop.clone()).await
+    answer(log, None, &range, admin.stop.clone()).await
 }
 
-/// The events that a Trigger or Subscription could not deliver.
+/// The events that a Trigger or Subscription could not deliver, but for those that were redriven.
 pub(super) async fn dead_letters(
     State(admin): State<Admin>,
     Path((namespace, kind, name)): Path<(String, String, String)>,
@@ -79,19 +80,29 @@ pub(super) async fn dead_letters(
         return not_found(&kind, &namespace, &name, "has no dead letters");
     };
     match admin.dispatcher.dead_letters(&id) {
-        Some(log) => answer(log, &range, admin.stop.clone()).await,
+        Some(letters) => {
+            let log = Arc::clone(letters.log());
+            answer(log, Some(letters), &range, admin.stop.clone()).await
+        }
         None => (StatusCode::OK, "").into_response(),
     }
 }
 
-async fn answer(log: Arc<dyn Log>, range: &Range, stop: CancellationToken) -> Response {
+async fn answer(
+    log: Arc<dyn Log>,
+    letters: Option<DeadLetters>,
+    range: &Range,
+    stop: CancellationToken,
+) -> Response {
     let from = match start(&*log, range.from()).await {
         Ok(from) => from,
         Err(reason) => return (StatusCode::BAD_REQUEST, reason).into_response(),
     };
+    let floor = letters.as_ref().map_or(0, DeadLetters::floor);
     let reader = Reader {
         log,
-        at: from,
+        letters,
+        at: from.max(floor),
         left: range.limit(),
         follow: range.follow.unwrap_or(false),
         stop,
@@ -129,6 +140,8 @@ pub(super) async fn start(log: &dyn Log, from: &str) -> Result<Offset, String> {
 
 struct Reader {
     log: Arc<dyn Log>,
+    /// Says which of them to leave out, where they are dead letters.
+    letters: Option<DeadLetters>,
     at: Offset,
     left: u64,
     follow: bool,
@@ -150,10 +163,16 @@ fn lines(reader: Reader) -> impl Stream<Item = Result<Bytes, ReadError>> {
                     if reader.left == 0 {
                         break;
                     }
+                    let letters = reader.letters.as_ref();
+                    if letters.is_some_and(|letters| !letters.is_left(record.offset)) {
+                        continue;
+                    }
                     reader.left -= 1;
                     write_line(&mut text, record);
                 }
-                return Ok(Some((Bytes::from(text), reader)));
+                if !text.is_empty() {
+                    return Ok(Some((Bytes::from(text), reader)));
+                }
             }
             if reader.at < *tail.borrow_and_update() {
                 continue;

@@ -10,13 +10,15 @@
 //! | `/api/v1/namespaces/<ns>/brokers/<name>/events/filter` | POST filters, which are run over these events |
 //! | `/api/v1/namespaces/<ns>/triggers/<name>/stats` | live figures of a Trigger |
 //! | `/api/v1/namespaces/<ns>/triggers/<name>/dead-letters` | the events that it could not deliver |
+//! | `/api/v1/namespaces/<ns>/triggers/<name>/redrive` | POST: deliver those once more; the progress, one JSON object a line |
 //!
-//! The last two exist for `channels` and `subscriptions` too. It listens on loopback by default and
+//! The last three exist for `channels` and `subscriptions` too. It listens on loopback by default and
 //! has no authentication: whoever reaches it may read events.
 
 mod events;
 mod filter;
 mod health;
+mod redrive;
 
 use std::sync::Arc;
 
@@ -92,6 +94,10 @@ fn router(admin: Admin) -> Router {
         .route(
             "/api/v1/namespaces/{namespace}/{kind}/{name}/dead-letters",
             get(events::dead_letters),
+        )
+        .route(
+            "/api/v1/namespaces/{namespace}/{kind}/{name}/redrive",
+            post(redrive::redrive),
         )
         .with_state(admin)
 }

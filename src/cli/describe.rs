@@ -247,7 +247,8 @@ async fn write_delivery(namespace: &str, name: &str, context: &mut Context) -> R
 }
 
 /// The newest dead letters, the newest first. The log that keeps them is read from its oldest on,
-/// so that it is asked first where it begins: its offsets have no gaps.
+/// so that it is asked first where it begins. Its offsets have gaps only after a redrive that was
+/// broken off; what is shown then may not be the very newest.
 async fn write_dead_letters(
     http: &Http,
     path: &str,

@@ -30,6 +30,7 @@ pub mod listen;
 pub mod log_level;
 pub mod manifest;
 pub mod merge;
+pub mod redrive;
 pub mod selector;
 pub mod send;
 pub mod show_event;
@@ -93,6 +94,7 @@ impl Cli {
                 let filter::FilterCommand::Test(args) = &args.command;
                 &args.global
             }
+            Command::Redrive(args) => &args.global,
             Command::LogLevel(args) => &args.global,
             Command::Version(args) => &args.global,
         };
@@ -114,6 +116,7 @@ pub enum Command {
     Listen(listen::ListenArgs),
     Events(events::EventsArgs),
     Filter(Box<filter::FilterArgs>),
+    Redrive(redrive::RedriveArgs),
     Crds(crds::CrdsArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Completion(completion::CompletionArgs),
@@ -255,7 +258,11 @@ pub async fn run(cli: Cli) -> ExitCode {
     // interrupt ends them too.
     let graceful = matches!(
         &command,
-        Command::Send(_) | Command::Listen(_) | Command::Events(_) | Command::Get(_)
+        Command::Send(_)
+            | Command::Listen(_)
+            | Command::Events(_)
+            | Command::Get(_)
+            | Command::Redrive(_)
     );
     let mut context = Context::process(&global);
     let abandoned = if graceful {
@@ -281,6 +288,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Listen(args) => listen::run(args, context).await,
         Command::Events(args) => events::run(args, context).await,
         Command::Filter(args) => filter::run(*args, context).await,
+        Command::Redrive(args) => redrive::run(args, context).await,
         Command::Crds(args) => crds::run(&args, context),
         Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Completion(args) => completion::run(&args, context),
