@@ -444,7 +444,14 @@ fn extract(ty: Type<'_>, value: &Value, set: &Set) -> Option<Value> {
     let take = |ty, element: &Element, value: &Value| {
         let leaf = set.has(element) && set.below(element).is_none();
         if leaf {
-            return Some(value.clone());
+            // Who owns a map or list whose members are owned one by one, and none of them, has
+            // applied it empty; the members are of others.
+            let each = !fields_of(ty, value).is_empty();
+            return Some(match value {
+                Value::Object(_) if each => json!({}),
+                Value::Array(_) if each => json!([]),
+                whole => whole.clone(),
+            });
         }
         set.below(element)
             .and_then(|below| extract(ty, value, below))
