@@ -20,6 +20,10 @@ use super::packed::{MAX_ATTRIBUTES, MAX_NAME};
 /// The longest value of one attribute, in bytes of UTF-8.
 pub const MAX_VALUE: usize = 64 * 1024;
 
+/// The extension that counts the hops that an event has left: a Broker takes one away, and a reply
+/// that repeats its event has one less.
+pub const TTL: &str = "knativebrokerttl";
+
 /// How much of a name that breaks the rules is repeated in an error, in bytes.
 const NAME_SHOWN: usize = 64;
 

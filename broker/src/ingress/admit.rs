@@ -15,13 +15,12 @@ use http::HeaderMap;
 use jiff::Timestamp;
 
 use crate::directory::EntryKind;
+use crate::event::attributes::TTL;
 use crate::event::http::Decoded;
 use crate::event::{Draft, Event, EventError};
 
 /// When the broker took the event.
 pub(super) const ARRIVAL_TIME: &str = "knativearrivaltime";
-/// How many brokers the event may still pass.
-pub(super) const TTL: &str = "knativebrokerttl";
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";

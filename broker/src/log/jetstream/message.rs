@@ -5,15 +5,13 @@ use async_nats::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::event::attributes::TTL;
 use crate::event::message::{MessageError, NATS, SHAPE};
 use crate::event::{Event, http};
 
 /// When the log accepted the event, in nanoseconds since 1970. The server's own time is that of the
 /// server's clock.
 const ACCEPTED: &str = "heddle-accepted";
-
-/// The extension that counts the hops that an event has left. A reply that repeats its event has one less.
-const HOPS: &str = "knativebrokerttl";
 
 /// The header by which the server knows what it has already.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -56,7 +54,7 @@ pub(super) fn write(event: &Event, accepted: Timestamp, identified: bool) -> (He
 /// left, because subscribers reply with the event that they got, changed, and that is another event.
 fn identity(event: &Event) -> String {
     use crate::event::header::encode;
-    let hops = event.attribute(HOPS).map_or("", |attribute| attribute.text);
+    let hops = event.attribute(TTL).map_or("", |attribute| attribute.text);
     let [source, id, ty] = [event.source(), event.id(), event.ty()].map(encode);
     format!("{source} {id} {ty} {hops}")
 }
