@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
+use support::kafka::{Cluster, Protection};
 use support::{Answer, Http, Subscriber, wait};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 #[tokio::test]
@@ -102,4 +104,24 @@ async fn waiting_ends_with_what_was_found() {
 async fn waiting_ends_with_its_deadline() {
     let probe = || std::future::ready(Err::<(), _>("nothing".to_owned()));
     wait::until_within(Duration::from_millis(20), "a miracle", probe).await;
+}
+
+#[tokio::test]
+async fn a_server_of_kafka_comes_back_on_its_ports() {
+    let Some(jars) = support::kafka::jars() else {
+        return;
+    };
+    let mut cluster = Cluster::start(&jars, 1, Protection::SaslTls).await;
+    let (plain, protected) = (cluster.servers(), cluster.protected());
+    for address in [&plain, &protected] {
+        TcpStream::connect(address).await.unwrap();
+    }
+    cluster.kill(0);
+    TcpStream::connect(&plain).await.unwrap_err();
+    cluster.restart(0).await;
+    assert_eq!(
+        (cluster.servers(), cluster.protected()),
+        (plain, protected.clone())
+    );
+    TcpStream::connect(&protected).await.unwrap();
 }
