@@ -10,6 +10,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What file systems and disks transfer at least at a time, or a multiple of it: bytes.
+pub(crate) const BLOCK: u64 = 4096;
+
 /// One file of a store.
 pub trait SegmentFile: Send + Sync + Debug {
     /// Reads at a position, until `buffer` is full or the file ends. Returns how much it read.
@@ -44,6 +47,11 @@ pub trait FileSystem: Send + Sync + Debug + 'static {
     fn open(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>>;
     /// Makes an empty file, in place of any that there is.
     fn create(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>>;
+    /// Opens a file once more, for writes that need not stay in memory. They are of whole, aligned
+    /// [`BLOCK`]s from memory aligned alike, and of ranges that the other handles do not touch yet.
+    fn open_past_cache(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
+        self.open(name)
+    }
     /// Gives a file another name, in place of any file of that name.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Deletes a file.
@@ -124,6 +132,21 @@ impl FileSystem for RealFileSystem {
             .truncate(true)
             .open(path)?;
         Ok(Arc::new(RealFile(file)))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_past_cache(&self, name: &str) -> io::Result<Arc<dyn SegmentFile>> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let direct = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_DIRECT)
+            .open(self.root.join(name));
+        match direct {
+            Ok(file) => Ok(Arc::new(RealFile(file))),
+            // Some file systems keep everything in memory.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.open(name),
+            Err(error) => Err(error),
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::encode::{encode, item_to_empty_group, need};
 use super::format::{self, FRAMES_AT, HEAD, Head, Kind, SegmentHeader};
-use super::fs::{SegmentFile, is_full};
+use super::fs::{BLOCK, SegmentFile, is_full};
 use super::group::{Group, Unit, put_stream};
 use super::pool::NoSpace;
 use super::queue::Item;
@@ -195,15 +195,13 @@ impl Writer {
             return Ok(());
         };
         let len = group.len() as u64;
-        let room = self.shared.sizes.segment - active.end;
-        let write = (len + HEAD as u64).min(room);
+        let write = padded(active.end + len, self.shared.sizes.segment) - active.end;
         if len > 0 {
             if let Err(no_space) = self.shared.pool.reach(active.end + write) {
                 let refusal = refusal(&self.shared, &no_space);
                 group.fail(&refusal.error());
                 return Err(refusal);
             }
-            // Zeros after the group say that nothing follows; see the format.
             group
                 .bytes
                 .resize(usize::try_from(write).unwrap_or(usize::MAX), 0);
@@ -278,7 +276,7 @@ impl Writer {
         let spare = self
             .shared
             .pool
-            .take(end + (need + HEAD) as u64)
+            .take(padded(end + need as u64, self.shared.sizes.segment))
             .map_err(|no_space| refusal(&self.shared, &no_space))?;
         if let Some(active) = self.active.take() {
             self.retire(&active);
@@ -290,8 +288,8 @@ impl Writer {
         };
         let mut bytes = header.encode();
         bytes.extend_from_slice(&group.bytes);
-        bytes.resize(bytes.len() + HEAD, 0);
-        bytes.truncate(usize::try_from(self.shared.sizes.segment).unwrap_or(usize::MAX));
+        let write = padded(bytes.len() as u64, self.shared.sizes.segment);
+        bytes.resize(usize::try_from(write).unwrap_or(usize::MAX), 0);
         let name = segment_name(number);
         let started = (|| -> io::Result<()> {
             spare.file.write_at(&bytes, 0)?;
@@ -411,6 +409,13 @@ impl Writer {
             let _ = self.commit(group);
         }
     }
+}
+
+/// Where a write ends whose last frame ends at `end`: behind zeros that say that nothing follows (see
+/// the format), and at the end of a block, because the system has to read a block of which only the
+/// beginning is written.
+fn padded(end: u64, capacity: u64) -> u64 {
+    (end + HEAD as u64).next_multiple_of(BLOCK).min(capacity)
 }
 
 fn refusal(shared: &Shared, no_space: &NoSpace) -> Refusal {
