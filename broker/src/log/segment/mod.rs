@@ -51,8 +51,8 @@
 //! ```
 //!
 //! The seeded checksum and the epoch make bytes that are left from an earlier life of a recycled
-//! file invalid. Each group is followed by 48 zero bytes, in the same write, where the segment has
-//! room for them; the next group overwrites them.
+//! file invalid. Each group is followed by zeros, in the same write, where the segment has room for
+//! them: 48 bytes at least, and on to the next multiple of 4096. The next group overwrites them.
 //!
 //! * *Event*: the payload is `Event::packed()`.
 //! * *Stream*: what the store knows of one stream: `offset` is its `next`; the payload is the trim
