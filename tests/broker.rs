@@ -6,20 +6,17 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use hyper::Method;
 use serde_json::{Value, json};
 use support::api::{Event, fast_retries, trigger};
-use support::{Answer, Heddle, Subscriber, wait};
+use support::{Answer, Heddle, Subscriber, data_directory, wait};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
 async fn up() -> (TempDir, Heddle) {
-    let directory = tempfile::tempdir().unwrap();
-    let data: PathBuf = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    let (directory, data) = data_directory();
     let heddle = Heddle::up(&data).await;
     (directory, heddle)
 }

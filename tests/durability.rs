@@ -22,7 +22,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 use support::api::trigger;
 use support::heddle::Start;
-use support::{Answer, Heddle, Http, Subscriber, report, wait};
+use support::{Answer, Heddle, Http, Subscriber, data_directory, report, wait};
 use tokio::task::JoinSet;
 
 const PRODUCERS: usize = 4;
@@ -203,9 +203,7 @@ async fn every_acknowledged_event_arrives_whatever_is_killed() {
         "kill -9: {rounds} rounds, {PRODUCERS} producers, HEDDLE_SEED={seed}"
     ));
     let mut random = StdRng::seed_from_u64(seed);
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    let (_directory, data) = data_directory();
     let subscriber = subscriber().await;
     let ledger = Arc::new(Ledger::default());
     let mut killed_in_start = 0;

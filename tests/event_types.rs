@@ -11,13 +11,11 @@ use std::path::PathBuf;
 use hyper::Method;
 use serde_json::{Value, json};
 use support::api::{Event, condition, trigger};
-use support::{Answer, Heddle, Subscriber, wait};
+use support::{Answer, Heddle, Subscriber, data_directory, wait};
 use tempfile::TempDir;
 
 async fn up() -> (TempDir, PathBuf, Heddle) {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    let (directory, data) = data_directory();
     let heddle = Heddle::up(&data).await;
     (directory, data, heddle)
 }

@@ -5,20 +5,11 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::api::{Event, condition, trigger};
 use support::nats::{Server, program};
-use support::{Heddle, Subscriber, wait};
-use tempfile::TempDir;
-
-fn data_directory() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
-    (directory, data)
-}
+use support::{Heddle, Subscriber, data_directory, wait};
 
 fn broker(name: &str) -> Value {
     json!({

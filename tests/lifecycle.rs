@@ -12,17 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use support::api::{Event, fast_retries, trigger};
 use support::heddle::Start;
-use support::{Answer, Heddle, Subscriber, report, wait};
-use tempfile::TempDir;
+use support::{Answer, Heddle, Subscriber, data_directory, report, wait};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-
-fn data_directory() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
-    (directory, data)
-}
 
 #[tokio::test]
 async fn the_first_start_makes_a_default_broker() {

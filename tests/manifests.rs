@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use serde_json::Value;
-use support::{Heddle, Response, heddle, report};
+use support::{Heddle, Response, data_directory, heddle, report};
 
 /// One row of the table.
 #[derive(Debug)]
@@ -167,9 +167,7 @@ async fn names(heddle: &Heddle) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_manifests_get_exact_answers() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    let (directory, data) = data_directory();
     let heddle = Heddle::up(&data).await;
     heddle.ready("brokers", "default").await;
 

@@ -19,7 +19,7 @@ use ring::hmac;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use support::api::trigger;
-use support::{Delivery, Heddle, Http, Subscriber, report};
+use support::{Delivery, Heddle, Http, Subscriber, data_directory, report};
 
 const SECRET: &[u8] = b"It's a Secret to Everybody";
 
@@ -174,9 +174,7 @@ fn check(
 }
 
 async fn through_the_broker(payloads: &[Payload]) {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    let (_directory, data) = data_directory();
     let heddle = Heddle::up(&data).await;
     let binary = Subscriber::start().await;
     let structured = Subscriber::start().await;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hyper::Method;
 use support::heddle::Start;
-use support::{Heddle, Subscriber, heddle, wait};
+use support::{Heddle, Subscriber, data_directory, heddle, wait};
 use tempfile::TempDir;
 
 fn root() -> PathBuf {
@@ -60,9 +60,7 @@ async fn quickstart() -> (TempDir, Heddle) {
     assert_eq!(cargo, ["cargo", "run", "--release", "--", "up"]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
 
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    let (directory, data) = data_directory();
     let start = Start::on(&data).args(&arguments).directory(&root());
     let heddle = start.ready().await;
     (directory, heddle)

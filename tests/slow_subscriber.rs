@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use support::api::{Event, trigger};
-use support::{Answer, Heddle, Subscriber, report};
+use support::{Answer, Heddle, Subscriber, data_directory, report};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -36,9 +36,7 @@ async fn produce(heddle: Arc<Heddle>, producer: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_subscriber_costs_a_fast_one_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    let (_directory, data) = data_directory();
     let heddle = Arc::new(Heddle::up(&data).await);
     heddle.create_broker("lone").await;
     heddle.create_broker("mixed").await;

@@ -7,11 +7,20 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{Http, wait};
 
 /// The binary that the tests drive.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_heddle");
+
+/// An empty data directory, and what holds it and what processes say while they use it.
+pub(crate) fn data_directory() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    (directory, data)
+}
 
 /// A `heddle up` that runs. Dropping it kills it; when a test fails, what it wrote is shown.
 #[derive(Debug)]
@@ -270,11 +279,16 @@ fn end(child: &mut Child, output: &Path) {
 
 /// Runs a command of the binary to its end: `heddle apply -f ...`.
 pub(crate) async fn run(arguments: &[&str]) -> std::process::Output {
+    run_reading(Stdio::null(), arguments).await
+}
+
+/// As [`run`], with that standard input.
+pub(crate) async fn run_reading(input: Stdio, arguments: &[&str]) -> std::process::Output {
     let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
     let work = tokio::task::spawn_blocking(move || {
         Command::new(BINARY)
             .args(&arguments)
-            .stdin(Stdio::null())
+            .stdin(input)
             .output()
             .unwrap()
     });

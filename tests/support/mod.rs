@@ -18,6 +18,6 @@ pub(crate) mod report;
 pub(crate) mod subscriber;
 pub(crate) mod wait;
 
-pub(crate) use heddle::Heddle;
+pub(crate) use heddle::{Heddle, data_directory};
 pub(crate) use http::{Http, Response};
 pub(crate) use subscriber::{Answer, Delivery, Subscriber};
