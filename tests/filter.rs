@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::fs::File;
 use std::path::Path;
+use std::process::{Output, Stdio};
 
 use hyper::Method;
 use serde_json::{Value, json};
-use support::{Heddle, heddle};
+use support::{Heddle, data_directory, heddle};
+use tempfile::TempDir;
 
 fn trigger(directory: &Path, name: &str, filters: &Value) -> String {
     let path = directory.join(format!("{name}.json"));
@@ -28,7 +31,10 @@ fn trigger(directory: &Path, name: &str, filters: &Value) -> String {
 
 async fn run(admin: &str, arguments: &[&str]) -> (i32, String, String) {
     let test = ["filter", "test", "--admin", admin];
-    let output = heddle::run(&[&test, arguments].concat()).await;
+    said(heddle::run(&[&test, arguments].concat()).await)
+}
+
+fn said(output: Output) -> (i32, String, String) {
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let code = output.status.code().unwrap();
     (code, text(output.stdout), text(output.stderr))
@@ -99,11 +105,9 @@ async fn single_events_are_judged_and_explained() {
     assert_eq!(code, 69, "{err}");
 }
 
-#[tokio::test]
-async fn stored_events_are_counted_and_two_filters_compared() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+/// A broker with fifty events, whose `amount` is their number.
+async fn shop() -> (TempDir, Heddle, String) {
+    let (directory, data) = data_directory();
     let heddle = Heddle::up(&data).await;
     let url = format!("{}/default/default", heddle.ingress);
     for n in 0..50 {
@@ -118,6 +122,12 @@ async fn stored_events_are_counted_and_two_filters_compared() {
         let sent = heddle.http.send(Method::POST, &url, &headers, "").await;
         sent.expect(202);
     }
+    (directory, heddle, url)
+}
+
+#[tokio::test]
+async fn stored_events_are_counted_and_two_filters_compared() {
+    let (directory, heddle, _) = shop().await;
     let filter = |text: &str| json!([{"cesql": text}]);
     let old = trigger(directory.path(), "old", &filter("amount >= 40"));
     let new = trigger(
@@ -164,4 +174,35 @@ async fn stored_events_are_counted_and_two_filters_compared() {
     let (code, _, err) = run(admin, &["-f", &old, "--broker", "other"]).await;
     assert_eq!(code, 1);
     assert!(err.contains("default/other does not exist"), "{err}");
+}
+
+/// What one command prints of events, others take.
+#[tokio::test]
+async fn printed_events_are_judged_and_sent_again() {
+    let (directory, heddle, url) = shop().await;
+    let admin = &*heddle.admin;
+    let list = ["events", "default", "-o", "json", "--admin", admin];
+    let (code, printed, err) = said(heddle::run(&list).await);
+    assert_eq!((code, printed.lines().count()), (0, 50), "{err}");
+    let path = directory.path().join("printed");
+    std::fs::write(&path, printed).unwrap();
+    let path = path.display().to_string();
+    let input = || Stdio::from(File::open(&path).unwrap());
+
+    let filter = trigger(directory.path(), "t", &json!([{"cesql": "amount >= 40"}]));
+    let test = ["filter", "test", "-f", &filter, "--event", "-"];
+    let (code, out, err) = said(heddle::run_reading(input(), &test).await);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out.matches(": passes Trigger t").count(), 10, "{out}");
+    let line = "<stdin>:41: order /shop e40: passes Trigger t\n";
+    assert!(out.contains(line), "{out}");
+
+    let send = ["send", "--url", &url, "-f", "-"];
+    let (code, _, err) = said(heddle::run_reading(input(), &send).await);
+    assert_eq!(code, 0, "{err}");
+    let again = ["-f", &filter, "--broker", "default", "-o", "json"];
+    let (_, out, err) = run(admin, &again).await;
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {err}"));
+    let counts = (&report["judged"], &report["filters"][0]["matched"]);
+    assert_eq!(counts, (&json!(100), &json!(20)));
 }

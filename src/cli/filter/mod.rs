@@ -46,8 +46,8 @@ pub struct TestArgs {
     /// A file with one Trigger; `-` is the standard input. Two of them are compared
     #[arg(short, long, value_name = "FILE", required = true)]
     pub filename: Vec<PathBuf>,
-    /// A file or directory of events in the structured form, as JSON or YAML; `-` is the standard
-    /// input
+    /// A file or directory of events in the structured form, as JSON or YAML, or of JSON lines as
+    /// `heddle events -o json` prints them; `-` is the standard input
     #[arg(long, value_name = "FILE", conflicts_with = "broker")]
     pub event: Vec<PathBuf>,
     /// The broker whose events are judged: NAME or NAMESPACE/NAME

@@ -5,6 +5,7 @@
 //! * `parse`: text to trees.
 //! * `check`: what every resource must have.
 //! * [`event`]: CloudEvents in files.
+//! * `lines`: CloudEvents as JSON, one a line.
 //!
 //! Laws: reading is bounded ([`FILE_BYTES_MAX`], [`FILES_MAX`]); every mistake that can be found
 //! without the API is reported at once, each with file, line, column, field and what was
@@ -12,6 +13,7 @@
 
 mod check;
 pub mod event;
+mod lines;
 mod parse;
 pub mod source;
 pub mod tree;
@@ -227,6 +229,13 @@ fn add_source(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Result<(), ManifestError> {
     let source = Arc::new(source);
+    if let Some(read) = lines::read(&source) {
+        match read {
+            Ok(events) => loaded.events.extend(events),
+            Err(found) => mistakes.extend(found),
+        }
+        return Ok(());
+    }
     let documents = match parse::parse(&source) {
         Ok(documents) => documents,
         Err(found) => {

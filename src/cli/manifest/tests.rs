@@ -314,6 +314,64 @@ fn events_keep_their_data_as_it_was_written() {
     assert_eq!(parse_text("f.json", batch).unwrap().events.len(), 2);
 }
 
+/// What `heddle events -o json` and `heddle listen -o json` print: an object a line.
+#[test]
+fn events_are_read_line_by_line() {
+    let event = |id: u32| {
+        format!("{{\"specversion\":\"1.0\",\"id\":\"{id}\",\"source\":\"/s\",\"type\":\"t\"}}")
+    };
+    let kept = format!(
+        "{{\"offset\":7,\"accepted\":\"2026-01-31T12:00:00Z\",\"event\":{}}}",
+        event(2)
+    );
+    let text = format!("{}\n\n{kept}\n", event(1));
+    let found = parse_text("<stdin>", &text).unwrap().events;
+    let found: Vec<_> = found.iter().map(|e| (&*e.json, &*e.origin)).collect();
+    assert_eq!(
+        found,
+        [(&*event(1), "<stdin>:1"), (&*event(2), "<stdin>:3")]
+    );
+    assert_eq!(parse_text("f", &kept).unwrap().events.len(), 1);
+    let wrong = text.replace("\"id\":\"2\"", "\"id\":\"\"");
+    let told = parse_text("f", &wrong).unwrap_err().to_string();
+    assert!(told.starts_with("f:3:"), "{told}");
+}
+
+/// Whatever stands in the texts of JSON, and however it is escaped.
+#[test]
+fn json_lines_are_json_and_not_what_yaml_makes_of_it() {
+    let data = [
+        "\u{7f}\u{80}\u{85}\u{9f}\u{2028}\u{feff}\u{fffe}\u{1f600}",
+        "a: b # c",
+        "\0\t\r\n\"\\/",
+        "- *x &y !z %d @e `f 'g' ~ null <<",
+        &"k".repeat(3000),
+    ];
+    let mut lines = String::new();
+    for text in data {
+        let value = serde_json::json!({text: text, "n": [1, -0.5e-7, null, {}]});
+        let event = serde_json::json!({
+            "specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": value,
+        });
+        lines.push_str(&format!("{event}\n"));
+    }
+    let escaped = "{\"specversion\":\"1.0\",\"id\":\"\\ud83d\\ude00\\/\\u0041\",\
+                   \"source\":\"/s\",\"type\":\"t\"}\n";
+    lines.push_str(escaped);
+    let found = parse_text("f", &lines).unwrap().events;
+    let wanted: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let found: Vec<serde_json::Value> = found
+        .iter()
+        .map(|event| serde_json::from_str(&event.json).unwrap())
+        .collect();
+    assert_eq!(found, wanted);
+    let mixed = format!("{escaped}kind: Broker\n");
+    assert!(parse_text("f", &mixed).is_err(), "{mixed}");
+}
+
 #[test]
 fn directories_are_read_in_the_order_of_names() {
     let directory = tempfile::tempdir().unwrap();

@@ -57,7 +57,8 @@ pub struct SendArgs {
     /// The data, from a file (- for the standard input)
     #[arg(long, value_name = "FILE", group = "payload")]
     pub data_file: Option<PathBuf>,
-    /// Whole events, from a file of structured JSON or YAML (- for the standard input)
+    /// Whole events, from a file of structured JSON or YAML, or of JSON lines as `heddle events -o
+    /// json` prints them (- for the standard input)
     #[arg(short, long = "filename", value_name = "FILE", group = "payload")]
     pub filename: Option<PathBuf>,
     /// The media type of the data; found out where it is not given
