@@ -40,8 +40,8 @@ mod attempt;
 mod reading;
 mod report;
 
-pub(crate) use attempt::{Done, Job, Next, Step, Task, Tools};
-pub(crate) use attempt::{open_dead_letters, perform, read_again};
+pub(crate) use attempt::{Done, Job, Next, Step, Task, Tools, Turn};
+pub(crate) use attempt::{open_dead_letters, perform};
 use reading::Read;
 pub(crate) use reading::Reading;
 
@@ -246,20 +246,16 @@ impl Consumer {
         }
         let now = self.tools.clock.now();
         while let Some(offset) = self.window.start(now) {
-            let sink = self.routes.dead_letter.is_some();
-            let Some(item) = self.window.item(offset) else {
-                continue;
-            };
-            match item.event.clone() {
-                None => {
-                    let log = Arc::clone(self.reading.log());
-                    self.jobs.push(Box::pin(read_again(log, offset)));
-                }
-                Some(_) => {
-                    let action = item.delivery.resume(sink);
-                    self.act(offset, action);
-                }
-            }
+            self.resume(offset);
+        }
+    }
+
+    fn resume(&mut self, offset: Offset) {
+        let sink = self.routes.dead_letter.is_some();
+        match Turn::of(offset, &mut self.window, self.reading.log(), sink) {
+            Some(Turn::Act(action)) => self.act(offset, action),
+            Some(Turn::Read(job)) => self.jobs.push(job),
+            None => {}
         }
     }
 
@@ -346,11 +342,7 @@ impl Consumer {
             }
             Done::Read { offset, event } => {
                 self.window.refill(offset, event);
-                let sink = self.routes.dead_letter.is_some();
-                if let Some(item) = self.window.item(offset) {
-                    let action = item.delivery.resume(sink);
-                    self.act(offset, action);
-                }
+                self.resume(offset);
             }
             Done::Gone { offset } => self.lost(offset),
             Done::Unreadable { offset, reason } => {

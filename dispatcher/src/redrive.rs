@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::ConsumerId;
 use crate::consumer::{
-    Done, Job, Next, PAUSE, Shared, Step, Task, Tools, limits, perform, read_again, until,
+    Done, Job, Next, PAUSE, Shared, Step, Task, Tools, Turn, limits, perform, until,
 };
 use crate::delivery::{Action, Delivery, End, Outcome, dead_letter};
 use crate::positions::Positions;
@@ -310,21 +310,16 @@ impl Driver {
     fn start(&mut self) {
         let now = self.parts.tools.clock.now();
         while let Some(offset) = self.window.start(now) {
-            let known = self.window.item(offset);
-            if known.is_some_and(|item| item.event.is_some()) {
-                self.resume(offset);
-            } else {
-                let log = Arc::clone(&self.parts.log);
-                self.jobs.push(Box::pin(read_again(log, offset)));
-            }
+            self.resume(offset);
         }
     }
 
     fn resume(&mut self, offset: Offset) {
         let sink = self.parts.shared.routes.lock().dead_letter.is_some();
-        if let Some(item) = self.window.item(offset) {
-            let action = item.delivery.resume(sink);
-            self.act(offset, action);
+        match Turn::of(offset, &mut self.window, &self.parts.log, sink) {
+            Some(Turn::Act(action)) => self.act(offset, action),
+            Some(Turn::Read(job)) => self.jobs.push(job),
+            None => {}
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use heddle_broker::clock::Clock;
 use heddle_broker::event::{Event, EventError};
 use heddle_broker::log::{AppendError, Log, LogStore, Offset, OpenError, ReadLimit};
@@ -19,6 +20,7 @@ use crate::delivery::{Action, Delivery as Machine, End, Failure, Outcome, dead_l
 use crate::reply;
 use crate::route::{ReplyRoute, Route, Routes};
 use crate::subscriber::Delivery;
+use crate::window::Window;
 
 /// One step for one event.
 #[derive(Debug)]
@@ -120,6 +122,32 @@ pub(crate) enum Done {
     Unreadable { offset: Offset, reason: String },
 }
 
+/// How an event goes on whose turn it is.
+pub(crate) enum Turn {
+    /// With what its delivery's machine says.
+    Act(Action),
+    /// Its bytes had been given back: it has to be read again first.
+    Read(BoxFuture<'static, Done>),
+}
+
+impl Turn {
+    /// The turn of an event in the window, which came from `log`; `sink` says whether there is a
+    /// dead letter sink. `None` where the window does not have it.
+    pub(crate) fn of(
+        offset: Offset,
+        window: &mut Window,
+        log: &Arc<dyn Log>,
+        sink: bool,
+    ) -> Option<Self> {
+        let item = window.item(offset)?;
+        Some(if item.event.is_some() {
+            Self::Act(item.delivery.resume(sink))
+        } else {
+            Self::Read(Box::pin(read_again(Arc::clone(log), offset)))
+        })
+    }
+}
+
 /// Does a job.
 pub(crate) async fn perform(job: Job) -> Done {
     let started = Instant::now();
@@ -160,7 +188,7 @@ pub(crate) async fn perform(job: Job) -> Done {
 }
 
 /// Reads an event again whose bytes had been given back.
-pub(crate) async fn read_again(log: Arc<dyn Log>, offset: Offset) -> Done {
+async fn read_again(log: Arc<dyn Log>, offset: Offset) -> Done {
     let limit = ReadLimit {
         records: 1,
         bytes: 1,
