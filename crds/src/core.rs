@@ -44,6 +44,7 @@ fn kind<T: Admit>(
         namespaced,
         status_subresource: schema.pointer("/properties/status").is_some(),
         scale: None,
+        selectable: None,
         columns: columns.into(),
         admission: Arc::new(TypedAdmission::<T>::new(&schema, namespaced)),
         schema,

@@ -178,6 +178,7 @@ pub(crate) fn of_definition(
                     status_replicas: scale.status_replicas_path.clone(),
                     label_selector: scale.label_selector_path.clone(),
                 }),
+            selectable: Some(selectable_of(version)),
             columns: columns_of(version),
             admission: admission(version, &schema),
             schema,
@@ -191,6 +192,11 @@ pub(crate) fn of_definition(
         }
     });
     kinds.collect()
+}
+
+fn selectable_of(version: &CustomResourceDefinitionVersion) -> Vec<String> {
+    let fields = version.selectable_fields.iter().flatten();
+    fields.map(|field| field.json_path.clone()).collect()
 }
 
 fn columns_of(version: &CustomResourceDefinitionVersion) -> Vec<Column> {

@@ -110,6 +110,8 @@ pub struct ResourceKind {
     pub status_subresource: bool,
     /// Where the `scale` subresource finds its numbers, if there is one.
     pub scale: Option<Scale>,
+    /// The JSON paths of the fields by which lists may select, for kinds that have a definition.
+    pub selectable: Option<Vec<String>>,
     /// Printer columns, without the name.
     pub columns: Vec<Column>,
     /// Makes the cells of all columns, for kinds whose columns are more than a path can tell.

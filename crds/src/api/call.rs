@@ -45,8 +45,9 @@ impl Call<'_> {
         Ok(json_answer(code, json))
     }
 
-    fn selector(&self) -> Result<Selector, ApiError> {
+    fn selector(&self, kind: KindId) -> Result<Selector, ApiError> {
         Selector::parse(
+            &*self.api.store.kind(kind)?,
             self.query.get("labelSelector").unwrap_or_default(),
             self.query.get("fieldSelector").unwrap_or_default(),
         )
@@ -58,7 +59,7 @@ impl Call<'_> {
         kind: KindId,
         namespace: Option<String>,
     ) -> Result<Response<ResponseBody>, ApiError> {
-        let selector = self.selector()?;
+        let selector = self.selector(kind)?;
         if !self.query.flag("watch")?.unwrap_or(false) {
             if self.query.get("sendInitialEvents").is_some() {
                 return Err(bad_options(
@@ -271,7 +272,7 @@ impl Call<'_> {
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let (options, keep) = self.delete_options(&body)?;
-        let selector = self.selector()?;
+        let selector = self.selector(kind)?;
         let deleted = self
             .api
             .store

@@ -23,6 +23,7 @@ mod definitions;
 mod deletion;
 mod discovery;
 mod error;
+mod fields;
 mod format;
 mod http;
 mod list;

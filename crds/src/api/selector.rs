@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::ApiError;
+use super::fields::Field;
 use super::object::Object;
+use crate::resource::ResourceKind;
 
 /// Requirements that one selector may hold.
 const MAX_REQUIREMENTS: usize = 1_000;
@@ -23,36 +25,19 @@ enum Demand {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selector {
     labels: Vec<(String, Demand)>,
-    names: Vec<(String, bool)>,
-    namespaces: Vec<(String, bool)>,
+    /// Fields, their values, and whether they are to have them.
+    fields: Vec<(Field, String, bool)>,
 }
 
 impl Selector {
-    /// Parses both selectors; an empty text selects everything.
-    pub(crate) fn parse(labels: &str, fields: &str) -> Result<Self, ApiError> {
-        let mut selector = Self {
+    /// Parses both selectors for objects of a kind, in the version in which the request speaks of
+    /// it; an empty text selects everything.
+    pub(crate) fn parse(kind: &ResourceKind, labels: &str, fields: &str) -> Result<Self, ApiError> {
+        let selector = Self {
             labels: parse_labels(labels)?,
-            ..Self::default()
+            fields: parse_fields(kind, fields)?,
         };
-        for term in fields.split(',').map(str::trim).filter(|t| !t.is_empty()) {
-            let (field, value, equal) = split_field(term).ok_or_else(|| {
-                ApiError::bad_request(format!(
-                    "invalid selector: '{fields}'; can't understand '{term}'"
-                ))
-            })?;
-            match field {
-                "metadata.name" => selector.names.push((value.to_owned(), equal)),
-                "metadata.namespace" => selector.namespaces.push((value.to_owned(), equal)),
-                other => {
-                    return Err(ApiError::bad_request(format!(
-                        "field label not supported: {other}"
-                    )));
-                }
-            }
-        }
-        if selector.labels.len() + selector.names.len() + selector.namespaces.len()
-            > MAX_REQUIREMENTS
-        {
+        if selector.labels.len() + selector.fields.len() > MAX_REQUIREMENTS {
             return Err(ApiError::bad_request(format!(
                 "a selector may hold at most {MAX_REQUIREMENTS} requirements"
             )));
@@ -62,22 +47,19 @@ impl Selector {
 
     /// Whether everything is selected.
     pub(crate) fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.names.is_empty() && self.namespaces.is_empty()
+        self.labels.is_empty() && self.fields.is_empty()
     }
 
     /// Whether the object is selected.
     pub(crate) fn matches(&self, object: &Object) -> bool {
-        self.names
+        let mut content = None;
+        self.labels
             .iter()
-            .all(|(v, equal)| (*v == object.name()) == *equal)
+            .all(|(key, demand)| met(demand, key, object.labels()))
             && self
-                .namespaces
+                .fields
                 .iter()
-                .all(|(v, equal)| (*v == object.namespace()) == *equal)
-            && self
-                .labels
-                .iter()
-                .all(|(key, demand)| met(demand, key, object.labels()))
+                .all(|(field, value, equal)| field.is(value, object, &mut content) == *equal)
     }
 }
 
@@ -98,15 +80,71 @@ fn met(demand: &Demand, key: &str, labels: &BTreeMap<String, String>) -> bool {
     }
 }
 
-fn split_field(term: &str) -> Option<(&str, &str, bool)> {
-    if let Some((field, value)) = term.split_once("!=") {
-        return Some((field, value, false));
+fn parse_fields(kind: &ResourceKind, text: &str) -> Result<Vec<(Field, String, bool)>, ApiError> {
+    let mut terms = split_unescaped(text);
+    terms.retain(|term| !term.is_empty());
+    terms.sort_unstable();
+    let parsed = terms.into_iter().map(|term| {
+        let (field, equal, value) = split_field(term).ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "invalid selector: '{text}'; can't understand '{term}'"
+            ))
+        })?;
+        Ok((field, unescape(value)?, equal))
+    });
+    let parsed: Vec<(&str, String, bool)> = parsed.collect::<Result<_, ApiError>>()?;
+    parsed
+        .into_iter()
+        .map(|(field, value, equal)| Ok((Field::find(kind, field)?, value, equal)))
+        .collect()
+}
+
+/// The parts between commas. A backslash before one makes it a part of the value.
+fn split_unescaped(text: &str) -> Vec<&str> {
+    let mut escaped = false;
+    text.split(|c| {
+        let ends = c == ',' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    })
+    .collect()
+}
+
+/// A field, whether it is to have the value, and the value.
+fn split_field(term: &str) -> Option<(&str, bool, &str)> {
+    let (before, value) = term.split_once('=')?;
+    if let Some(field) = before.strip_suffix('!') {
+        return Some((field, false, value));
     }
-    if let Some((field, value)) = term.split_once("==") {
-        return Some((field, value, true));
+    Some((before, true, value.strip_prefix('=').unwrap_or(value)))
+}
+
+fn unescape(value: &str) -> Result<String, ApiError> {
+    let invalid = |sequence: String| {
+        ApiError::bad_request(format!(
+            "invalid field selector: invalid escape sequence: {sequence}"
+        ))
+    };
+    let mut plain = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some(special @ ('\\' | ',' | '=')) => plain.push(special),
+                Some(other) => return Err(invalid(format!("\\{other}"))),
+                None => return Err(invalid("\\".to_owned())),
+            },
+            '=' => {
+                // The character is told by its number, as Go prints it.
+                return Err(ApiError::bad_request(format!(
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
+                )));
+            }
+            other => plain.push(other),
+        }
     }
-    term.split_once('=')
-        .map(|(field, value)| (field, value, true))
+    Ok(plain)
 }
 
 fn parse_labels(text: &str) -> Result<Vec<(String, Demand)>, ApiError> {

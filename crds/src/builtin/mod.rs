@@ -66,6 +66,7 @@ fn kind(row: &Row) -> ResourceKind {
             status_replicas: ".status.replicas".to_owned(),
             label_selector: None,
         }),
+        selectable: None,
         columns: columns.collect(),
         cells: Some(row.cells),
         admission: Arc::new(BuiltInAdmission::new(&schema, row.complete, row.check)),

@@ -57,6 +57,7 @@ pub(crate) fn definition_kind() -> ResourceKind {
         namespaced: false,
         status_subresource: true,
         scale: None,
+        selectable: None,
         columns: vec![Column {
             name: "Created At".to_owned(),
             // The time itself, which clients show as it is, and not the age.

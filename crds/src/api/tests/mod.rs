@@ -13,6 +13,7 @@ mod calls;
 mod definitions;
 mod deleting;
 mod durable;
+mod fields;
 mod judged;
 mod model;
 mod served;

@@ -89,6 +89,7 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
         namespaced,
         status_subresource: true,
         scale: None,
+        selectable: None,
         columns: vec![
             column("Size", "integer", ".spec.size"),
             column(
