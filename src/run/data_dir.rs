@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use heddle_crds::api::make_private_dir;
 use serde::Serialize;
 
 /// The layout of data directories that this version reads and writes.
@@ -28,13 +29,23 @@ pub struct Endpoints {
 }
 
 impl DataDir {
-    /// Makes the directory where there is none.
+    /// Makes the directory where there is none, and its folders, for their owner alone: events and
+    /// Secrets are in there. A directory that is there already keeps who may look into it, its
+    /// folders do not.
     pub fn create(root: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(root)
-            .with_context(|| format!("the data directory {} cannot be made", root.display()))?;
-        Ok(Self {
+        let data = Self {
             root: root.to_owned(),
-        })
+        };
+        let made = if root.is_dir() {
+            Ok(())
+        } else {
+            make_private_dir(root)
+        };
+        made.and_then(|()| make_private_dir(&data.log()))
+            .and_then(|()| make_private_dir(&data.api()))
+            .and_then(|()| make_private_dir(&data.state()))
+            .with_context(|| format!("the data directory {} cannot be made", root.display()))?;
+        Ok(data)
     }
 
     /// The events of all brokers.
@@ -118,5 +129,34 @@ impl DataDir {
 
     fn endpoints(&self) -> PathBuf {
         self.root.join("endpoints.json")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_data_directory_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("above/data");
+        let data = DataDir::create(&root).unwrap();
+        for made in [&root, &data.log(), &data.api(), &data.state()] {
+            assert_eq!(mode(made), 0o700, "{}", made.display());
+        }
+        // One that is shared on purpose stays so, but its folders are closed.
+        for shared in [&root, &data.log()] {
+            std::fs::set_permissions(shared, Permissions::from_mode(0o755)).unwrap();
+        }
+        let data = DataDir::create(&root).unwrap();
+        assert_eq!((mode(&root), mode(&data.log())), (0o755, 0o700));
     }
 }

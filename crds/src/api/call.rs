@@ -59,14 +59,10 @@ impl Call<'_> {
         kind: KindId,
         namespace: Option<String>,
     ) -> Result<Response<ResponseBody>, ApiError> {
+        let watches = self.query.flag("watch")?.unwrap_or(false);
+        list::check_options(self.query, watches)?;
         let selector = self.selector(kind)?;
-        if !self.query.flag("watch")?.unwrap_or(false) {
-            if self.query.get("sendInitialEvents").is_some() {
-                return Err(bad_options(
-                    "sendInitialEvents",
-                    "sendInitialEvents is forbidden for list",
-                ));
-            }
+        if !watches {
             let options = list::Options {
                 kind,
                 namespace,
@@ -103,20 +99,7 @@ impl Call<'_> {
     fn start(&self) -> Result<watch::Start, ApiError> {
         let version = self.query.get("resourceVersion").filter(|v| *v != "0");
         let version = version.map(list::read_version).transpose()?;
-        let matching = self.query.get("resourceVersionMatch");
         let initial = self.query.flag("sendInitialEvents")?;
-        if initial.is_some() && matching != Some("NotOlderThan") {
-            return Err(bad_options(
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        }
-        if initial.is_none() && matching.is_some() {
-            return Err(bad_options(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ));
-        }
         match (initial, version) {
             (Some(true), version) => {
                 let current = self.api.store.read(super::store::Memory::version);
@@ -272,6 +255,7 @@ impl Call<'_> {
         body: Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let (options, keep) = self.delete_options(&body)?;
+        list::check_options(self.query, false)?;
         let selector = self.selector(kind)?;
         let deleted = self
             .api

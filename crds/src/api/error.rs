@@ -4,6 +4,8 @@
 //! wire. The reasons and messages are those that clients of Kubernetes match on, so they are
 //! built here and nowhere else.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ pub struct ApiError {
     pub message: String,
     /// Which object, and which of its fields.
     pub details: Option<Box<Details>>,
+    /// Where a list whose version is no longer known may go on all the same.
+    pub continue_with: Option<String>,
 }
 
 /// The `details` of a `Status`.
@@ -90,6 +94,7 @@ impl ApiError {
             reason,
             message: message.into(),
             details: None,
+            continue_with: None,
         }
     }
 
@@ -243,6 +248,21 @@ impl ApiError {
         Self::new(StatusCode::GONE, "Expired", message)
     }
 
+    /// The pages of a list are too far apart; `token` goes on without being consistent.
+    pub(crate) fn expired_list(token: String) -> Self {
+        Self {
+            continue_with: Some(token),
+            ..Self::expired(
+                "The provided continue parameter is too old to display a consistent list result. \
+                 You can start a new list without the continue parameter, or use the continue \
+                 token in this response to retrieve the remainder of the results. Continuing with \
+                 the provided token results in an inconsistent list - objects that were created, \
+                 modified, or deleted between the time the first chunk was returned and now may \
+                 show up in the list.",
+            )
+        }
+    }
+
     /// The caller asks for a state of the future.
     pub(crate) fn version_too_large(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");
@@ -292,11 +312,14 @@ impl ApiError {
     }
 
     /// The body did not arrive in time.
-    pub(crate) fn slow_body(seconds: u64) -> Self {
+    pub(crate) fn slow_body(limit: Duration) -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "Timeout",
-            format!("the body of the request did not arrive within {seconds} seconds"),
+            format!(
+                "the body of the request did not arrive within {} seconds",
+                limit.as_secs_f64()
+            ),
         )
     }
 
@@ -331,6 +354,9 @@ impl ApiError {
             "reason": self.reason,
             "code": self.code.as_u16(),
         });
+        if let Some(token) = &self.continue_with {
+            status["metadata"]["continue"] = json!(token);
+        }
         if let Some(details) = &self.details {
             status["details"] = serde_json::to_value(details).unwrap_or_else(|_| json!({}));
         }

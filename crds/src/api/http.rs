@@ -2,13 +2,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Frame};
 use serde_json::Value;
 
@@ -22,11 +21,6 @@ use super::{Inner, discovery, openapi, review, swagger};
 
 /// The body of an answer.
 pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, Infallible>;
-
-/// Bytes of a request's body.
-pub(crate) const MAX_BODY: usize = 3 * 1024 * 1024;
-/// How long a request's body may take to arrive.
-const BODY_SECONDS: u64 = 30;
 
 /// Answers a request. Never fails: a refusal is an answer.
 pub(crate) async fn handle<B>(api: Arc<Inner>, request: Request<B>) -> Response<ResponseBody>
@@ -101,8 +95,14 @@ where
     let answer = match route {
         Route::Collection { kind, namespace } => match head.method {
             Method::GET | Method::HEAD => call.list_or_watch(kind, namespace),
-            Method::POST => call.create(kind, namespace, read(body).await?).await,
-            Method::DELETE => call.delete_all(kind, namespace, read(body).await?).await,
+            Method::POST => {
+                call.create(kind, namespace, call.receive(body).await?)
+                    .await
+            }
+            Method::DELETE => {
+                call.delete_all(kind, namespace, call.receive(body).await?)
+                    .await
+            }
             _ => Err(ApiError::method_not_allowed()),
         },
         Route::Object {
@@ -114,15 +114,24 @@ where
             let key = Key { namespace, name };
             match head.method {
                 Method::GET | Method::HEAD => call.get(kind, &key),
-                Method::PUT => call.update(kind, key, status, read(body).await?).await,
-                Method::PATCH => call.patch(kind, key, status, read(body).await?).await,
-                Method::DELETE if !status => call.delete(kind, key, read(body).await?).await,
+                Method::PUT => {
+                    call.update(kind, key, status, call.receive(body).await?)
+                        .await
+                }
+                Method::PATCH => {
+                    call.patch(kind, key, status, call.receive(body).await?)
+                        .await
+                }
+                Method::DELETE if !status => {
+                    call.delete(kind, key, call.receive(body).await?).await
+                }
                 _ => Err(ApiError::method_not_allowed()),
             }
         }
         other => part(&call, other, &head.method, &user, body).await,
     };
-    Ok(warned(answer?, warning.as_slice()))
+    let answer = answer.unwrap_or_else(|error| refusal(&error));
+    Ok(warned(answer, warning.as_slice()))
 }
 
 /// The warning to whoever uses a version that is deprecated, whatever is done with it.
@@ -150,20 +159,26 @@ where
     match route {
         Route::Scale { kind, key } => match *method {
             Method::GET | Method::HEAD => call.scale(kind, &key),
-            Method::PUT => call.rescale(kind, key, false, read(body).await?).await,
-            Method::PATCH => call.rescale(kind, key, true, read(body).await?).await,
+            Method::PUT => {
+                call.rescale(kind, key, false, call.receive(body).await?)
+                    .await
+            }
+            Method::PATCH => {
+                call.rescale(kind, key, true, call.receive(body).await?)
+                    .await
+            }
             _ => Err(ApiError::method_not_allowed()),
         },
         Route::Finalize(name) if *method == Method::PUT => {
-            call.finalize(name, read(body).await?).await
+            call.finalize(name, call.receive(body).await?).await
         }
         Route::Review(review) if *method == Method::POST => {
-            let body = read(body).await?;
+            let body = call.receive(body).await?;
             let (code, answer) = review.answer(call.api, user, call.json_body(&body)?.value)?;
             Ok(json_answer(code, answer.to_string().into()))
         }
         Route::Token(account) if *method == Method::POST => {
-            let body = read(body).await?;
+            let body = call.receive(body).await?;
             let (code, answer) = review::issue(call.api, &account, call.json_body(&body)?.value)?;
             Ok(json_answer(code, answer.to_string().into()))
         }
@@ -223,28 +238,13 @@ fn not_acceptable() -> ApiError {
         reason: "NotAcceptable",
         message: "only the following media types are accepted: application/json".to_owned(),
         details: None,
+        continue_with: None,
     }
 }
 
 /// A header as text.
 pub(crate) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-async fn read<B>(body: B) -> Result<Bytes, ApiError>
-where
-    B: Body<Data = Bytes> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let whole = Limited::new(body, MAX_BODY).collect();
-    match tokio::time::timeout(Duration::from_secs(BODY_SECONDS), whole).await {
-        Err(_) => Err(ApiError::slow_body(BODY_SECONDS)),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::too_large(MAX_BODY)),
-        Ok(Err(error)) => Err(ApiError::bad_request(format!(
-            "the body of the request did not arrive completely: {error}"
-        ))),
-    }
 }
 
 fn health(api: &Inner) -> Result<Response<ResponseBody>, ApiError> {

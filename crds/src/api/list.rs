@@ -3,8 +3,8 @@
 //! Pages are not a snapshot. Each page gives the objects as they are when it is read, and every
 //! page names the version at which the first one was read. So a client that lists in pages and
 //! then watches from that version sees every change that any page could have missed; should that
-//! version be no longer remembered, the next page is refused with 410 Expired and the client
-//! starts over.
+//! version be no longer remembered, the next page is refused with 410 Expired. The client starts
+//! over then, or goes on with the token of the refusal, whose pages name the version of the next.
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use super::route::Query;
 use super::selector::Selector;
 use super::store::Store;
 use super::{table, version};
+use crate::resource::FieldError;
 
 /// What is to be listed.
 #[derive(Clone, Debug)]
@@ -38,11 +39,17 @@ pub(crate) struct Options {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Continue {
-    /// The version at which the first page was read.
-    rv: u64,
+    /// The version at which the first page was read; none where the client goes on without it.
+    rv: Option<u64>,
     /// The namespace and the name of the last object that was given.
     ns: String,
     name: String,
+}
+
+impl Continue {
+    fn encode(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
 }
 
 struct Page {
@@ -128,12 +135,15 @@ fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, Ap
             }
         }
         if let Some(from) = &from
-            && memory.reaches(options.kind, from.rv).is_err()
+            && let Some(version) = from.rv
+            && memory.reaches(options.kind, version).is_err()
         {
-            return Err(ApiError::expired(
-                "The provided continue parameter is too old to display a consistent list result. \
-                 You must start a new list without the continue parameter.",
-            ));
+            let on = Continue {
+                rv: None,
+                ns: from.ns.clone(),
+                name: from.name.clone(),
+            };
+            return Err(ApiError::expired_list(on.encode()));
         }
         let after = from.as_ref().map(|f| Key::new(&f.ns, &f.name));
         let namespace = options.namespace.as_deref();
@@ -146,14 +156,14 @@ fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, Ap
         } else {
             found.count()
         };
-        let first_version = from.as_ref().map_or(current, |f| f.rv);
+        let first_version = from.as_ref().and_then(|f| f.rv).unwrap_or(current);
         let next = objects.last().filter(|_| rest > 0).map(|last| {
             let token = Continue {
-                rv: first_version,
+                rv: Some(first_version),
                 ns: last.namespace().to_owned(),
                 name: last.name().to_owned(),
             };
-            BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+            token.encode()
         });
         let remaining = (rest > 0 && options.selector.is_empty()).then_some(rest);
         Ok(Page {
@@ -163,6 +173,66 @@ fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, Ap
             remaining,
         })
     })
+}
+
+/// Checks that the options of a list, or of a watch, go together.
+pub(crate) fn check_options(query: &Query, watches: bool) -> Result<(), ApiError> {
+    const MATCH: &str = "resourceVersionMatch";
+    const INITIAL: &str = "sendInitialEvents";
+    let mut errors = Vec::new();
+    let mut wrong = |field: &str, reason, message: String| {
+        errors.push(FieldError {
+            field: field.to_owned(),
+            message,
+            reason,
+        });
+    };
+    let forbidden = "FieldValueForbidden";
+    let initial = query.flag(INITIAL)?.is_some();
+    let matching = query.get(MATCH);
+    if watches && initial && matching != Some("NotOlderThan") {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        wrong(MATCH, forbidden, why.to_owned());
+    }
+    if let Some(matching) = matching {
+        let known: &[&str] = if watches {
+            &["NotOlderThan"]
+        } else {
+            &["Exact", "NotOlderThan", ""]
+        };
+        let unless = if watches && !initial {
+            Some("for watch unless sendInitialEvents is provided")
+        } else if !watches && query.get("resourceVersion").is_none() {
+            Some("unless resourceVersion is provided")
+        } else {
+            None
+        };
+        if let Some(unless) = unless {
+            wrong(MATCH, forbidden, format!("{MATCH} is forbidden {unless}"));
+        }
+        if query.get("continue").is_some() {
+            let why = format!("{MATCH} is forbidden when continue is provided");
+            wrong(MATCH, forbidden, why);
+        }
+        if !known.contains(&matching) {
+            let known: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
+            let why = format!("{matching:?}: supported values: {}", known.join(", "));
+            wrong(MATCH, "FieldValueNotSupported", why);
+        }
+        if !watches && matching == "Exact" && query.get("resourceVersion") == Some("0") {
+            let why = format!("{MATCH} \"exact\" is forbidden for resourceVersion \"0\"");
+            wrong(MATCH, forbidden, why);
+        }
+    }
+    if initial && !watches {
+        let why = "sendInitialEvents is forbidden for list";
+        wrong(INITIAL, forbidden, why.to_owned());
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid_of("ListOptions.meta.k8s.io", "", &errors))
+    }
 }
 
 fn decode(token: &str) -> Result<Continue, ApiError> {

@@ -3,13 +3,17 @@
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::names;
+use super::object::{FOREGROUND, ORPHAN};
+use super::{names, rules};
 use crate::resource::{FieldError, ResourceKind};
 
 /// Namespaces that exist from the start.
 pub(crate) const FIRST_NAMESPACES: [&str; 3] = ["default", "knative-eventing", "kube-system"];
 /// Namespaces that may not be deleted.
 pub(crate) const KEPT_NAMESPACES: [&str; 2] = ["default", "kube-system"];
+
+/// Finalizers that Kubernetes itself knows; others name the domain that they are of.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", FOREGROUND, ORPHAN];
 
 /// Bytes of all annotations of an object.
 pub(crate) const MAX_ANNOTATIONS: usize = 256 * 1024;
@@ -196,6 +200,21 @@ pub(crate) fn new_namespace(body: &mut Value, name: &str) {
     body["status"] = json!({"phase": "Active"});
 }
 
+/// Keeps the finalizers of a Namespace's spec, which are written through `/finalize` alone.
+pub(crate) fn keep_namespace(body: &mut Value, before: &Value) {
+    let finalizers = before["spec"].get("finalizers");
+    if finalizers.is_some() && body["spec"].is_null() {
+        body["spec"] = json!({});
+    }
+    let Some(spec) = body["spec"].as_object_mut() else {
+        return;
+    };
+    match finalizers {
+        Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers.clone()),
+        None => spec.remove("finalizers"),
+    };
+}
+
 /// The finalizers of an object.
 pub(crate) fn finalizers(body: &Value) -> Vec<&str> {
     body["metadata"]["finalizers"]
@@ -233,7 +252,7 @@ pub(crate) fn no_new_finalizers(
 }
 
 /// Everything that is wrong with labels, annotations, finalizers and owners.
-pub(crate) fn validate(body: &Value) -> Vec<FieldError> {
+pub(crate) fn validate(kind: &ResourceKind, body: &Value) -> Vec<FieldError> {
     let metadata = &body["metadata"];
     let mut errors = Vec::new();
     let invalid = |field: String, value: &str, why: String| {
@@ -268,9 +287,17 @@ pub(crate) fn validate(body: &Value) -> Vec<FieldError> {
             format!("may not be more than {MAX_ANNOTATIONS} bytes"),
         ));
     }
-    for name in finalizers(body) {
+    for (at, name) in finalizers(body).into_iter().enumerate() {
         if let Err(why) = names::label_key(name) {
             errors.push(invalid("metadata.finalizers".to_owned(), name, why));
+        } else if rules::is_built_in(kind)
+            && kind.group != "apiextensions.k8s.io"
+            && !name.contains('/')
+            && !STANDARD_FINALIZERS.contains(&name)
+        {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            let field = format!("metadata.finalizers[{at}]");
+            errors.push(invalid(field, name, why.to_owned()));
         }
     }
     owners(metadata, &mut errors);

@@ -35,6 +35,7 @@ mod openapi;
 mod owners;
 mod patch;
 mod protobuf;
+mod receive;
 mod registry;
 mod review;
 mod route;
@@ -55,10 +56,11 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use ::http::header::{HeaderValue, USER_AGENT};
 use ::http::{Request, Response};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -66,13 +68,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::access::{Access, AccessError, open_kubeconfig, write_private};
+pub use self::access::{Access, AccessError, make_private_dir, open_kubeconfig, write_private};
 pub use self::error::{ApiError, Cause, Details};
 pub use self::store::disk::DiskError;
 
 use self::access::tokens::Tokens;
 use self::http::ResponseBody;
 use self::object::Key;
+use self::receive::Intake;
 use self::registry::Registry;
 use self::store::{HistoryLimits, Store, Transaction};
 use crate::resource::ResourceKind;
@@ -82,7 +85,16 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Watches that may be open at a time: from within the process, and as many from sockets, so that
 /// strangers cannot take the places of the controllers.
-const MAX_WATCHES: usize = 1_000;
+const MAX_WATCHES: usize = 2_048;
+/// Bytes of the bodies of calls under way: from within the process, and as many from sockets.
+const MAX_BODIES: usize = 64 * 1024 * 1024;
+/// How long a caller over a socket may take to say what it wants: for its TLS handshake, and then
+/// for the head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long the body of a request may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long an Event stays after its last change.
+const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 /// The name under which the server itself writes.
 const SERVER: &str = "heddle";
 /// Calls from sockets under way at a time; a watch counts only until it has begun.
@@ -130,6 +142,7 @@ struct Inner {
     store: Arc<Store>,
     tokens: Arc<Tokens>,
     watches: Arc<Semaphore>,
+    intake: Arc<Intake>,
     /// Ends all watches.
     drain: CancellationToken,
 }
@@ -142,6 +155,10 @@ pub struct ApiServer {
     socket_watches: Arc<Semaphore>,
     /// Room for calls from sockets.
     socket_calls: Arc<Semaphore>,
+    /// Room for the bodies of calls from sockets.
+    socket_intake: Arc<Intake>,
+    /// How long callers over sockets may take for a handshake, and for the head of a request.
+    head_time: Duration,
 }
 
 /// Bounds that tests set lower.
@@ -149,6 +166,10 @@ pub struct ApiServer {
 pub(crate) struct Limits {
     watches: usize,
     calls: usize,
+    bodies: usize,
+    head_time: Duration,
+    body_time: Duration,
+    event_life: SignedDuration,
     history: HistoryLimits,
 }
 
@@ -164,6 +185,10 @@ impl ApiServer {
             Limits {
                 watches: MAX_WATCHES,
                 calls: MAX_CALLS,
+                bodies: MAX_BODIES,
+                head_time: HEAD_TIME,
+                body_time: BODY_TIME,
+                event_life: EVENT_LIFE,
                 history: HISTORY,
             },
         )
@@ -176,7 +201,7 @@ impl ApiServer {
         limits: Limits,
     ) -> Result<Arc<Self>, OpenError> {
         let registry = Registry::new(kinds)?;
-        let store = Store::open(dir, &registry, limits.history, now, first_namespaces)?;
+        let store = Store::open(dir, &registry, &limits, now, first_namespaces)?;
         let watches = Arc::new(Semaphore::new(limits.watches));
         let tokens = Tokens::open(dir).map_err(|source| DiskError::Io {
             what: "reading or making the key of the tokens".to_owned(),
@@ -186,12 +211,15 @@ impl ApiServer {
             store,
             tokens: Arc::new(tokens),
             watches,
+            intake: Intake::new(limits.bodies, limits.body_time),
             drain: CancellationToken::new(),
         };
         Ok(Arc::new(Self {
             inner: Arc::new(inner),
             socket_watches: Arc::new(Semaphore::new(limits.watches)),
             socket_calls: Arc::new(Semaphore::new(limits.calls)),
+            socket_intake: Intake::new(limits.bodies, limits.body_time),
+            head_time: limits.head_time,
         }))
     }
 
@@ -226,6 +254,7 @@ impl ApiServer {
             store: Arc::clone(&self.inner.store),
             tokens: Arc::clone(&self.inner.tokens),
             watches: Arc::clone(&self.socket_watches),
+            intake: Arc::clone(&self.socket_intake),
             drain: drain.clone(),
         });
         let closing = self.inner.drain.clone();
@@ -236,7 +265,8 @@ impl ApiServer {
                 () = both.cancelled() => {}
             }
         });
-        let door = serve::Door::new(inner, access, Arc::clone(&self.socket_calls), &listener);
+        let calls = Arc::clone(&self.socket_calls);
+        let door = serve::Door::new(inner, access, calls, self.head_time, &listener);
         tracker.spawn(door.accept(listener, tracker.clone(), drain));
     }
 

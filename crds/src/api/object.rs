@@ -83,7 +83,8 @@ pub(crate) enum NotAnObject {
 }
 
 impl Object {
-    /// Takes the facts from the value and serialises it.
+    /// Takes the facts from the value and serialises it. An object that is only tried may have no
+    /// version, which counts as 0.
     pub(crate) fn from_value(value: &Value) -> Result<Self, NotAnObject> {
         let json = Bytes::from(serde_json::to_vec(value)?);
         Self::assemble(value, json)
@@ -92,7 +93,11 @@ impl Object {
     /// Reads an object that was serialised before.
     pub(crate) fn from_json(json: Bytes) -> Result<Self, NotAnObject> {
         let value: Value = serde_json::from_slice(&json)?;
-        Self::assemble(&value, json)
+        let object = Self::assemble(&value, json)?;
+        if object.version == 0 {
+            return Err(NotAnObject::Missing("resourceVersion"));
+        }
+        Ok(object)
     }
 
     fn assemble(value: &Value, json: Bytes) -> Result<Self, NotAnObject> {
@@ -105,7 +110,7 @@ impl Object {
         let version = metadata["resourceVersion"]
             .as_str()
             .and_then(|v| v.parse().ok())
-            .ok_or(NotAnObject::Missing("resourceVersion"))?;
+            .unwrap_or_default();
         let labels = metadata["labels"]
             .as_object()
             .map(|map| {

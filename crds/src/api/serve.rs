@@ -6,11 +6,16 @@
 //! (the latter is how a web site reaches 127.0.0.1 under its own name). With a guard
 //! ([`super::access`]) everything goes over TLS, and only to callers who say who they are.
 //!
-//! Connections, handshakes, headers and calls under way are bounded, in number and in time.
+//! Connections, handshakes, headers and calls under way are bounded, in number and in time. A
+//! connection that has not brought a request in that time is closed, whatever it has brought
+//! instead: hyper begins to count at the first byte of HTTP/1, and not at all before it knows which
+//! HTTP is spoken or while HTTP/2 begins. Of later requests hyper sees to itself: in HTTP/1 by the
+//! same time, in HTTP/2 by asking whether the other end is still there.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -36,8 +41,6 @@ use super::{Inner, http as protocol, review};
 const MAX_CONNECTIONS: usize = 4_096;
 /// TLS handshakes under way at a time; each costs more than most calls.
 const MAX_HANDSHAKES: usize = 256;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -57,6 +60,8 @@ pub(crate) struct Door {
     loopback: bool,
     handshakes: Semaphore,
     calls: Arc<Semaphore>,
+    /// How long a handshake, and how long the head of a request may take.
+    head_time: Duration,
     /// When a refused caller was last logged, and how many have been refused since.
     refused: Mutex<(Option<Instant>, u64)>,
 }
@@ -75,6 +80,7 @@ impl Door {
         api: Arc<Inner>,
         access: Option<Arc<Access>>,
         calls: Arc<Semaphore>,
+        head_time: Duration,
         listener: &TcpListener,
     ) -> Arc<Self> {
         let loopback = listener
@@ -86,6 +92,7 @@ impl Door {
             loopback,
             handshakes: Semaphore::new(MAX_HANDSHAKES),
             calls,
+            head_time,
             refused: Mutex::default(),
         })
     }
@@ -177,7 +184,7 @@ impl Door {
                 }
             }
         };
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
+        tokio::time::timeout(self.head_time, handshake)
             .await
             .ok()
             .flatten()
@@ -193,7 +200,7 @@ impl Door {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(self.head_time)
             .max_buf_size(MAX_HEADER_BYTES);
         builder
             .http2()
@@ -201,17 +208,33 @@ impl Door {
             .keep_alive_interval(KEEP_ALIVE)
             .max_header_list_size(MAX_HEADER_BYTES as u32)
             .max_concurrent_streams(256);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (door, peer) = (Arc::clone(&self), peer.clone());
-            async move { Ok::<_, Infallible>(door.answer(request, &peer).await) }
-        });
+        let overdue = tokio::time::sleep(self.head_time);
+        let begun = Arc::new(AtomicBool::new(false));
+        let service = {
+            let begun = Arc::clone(&begun);
+            service_fn(move |request: Request<Incoming>| {
+                begun.store(true, Ordering::Relaxed);
+                let (door, peer) = (Arc::clone(&self), peer.clone());
+                async move { Ok::<_, Infallible>(door.answer(request, &peer).await) }
+            })
+        };
         let connection = builder.serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
-        let outcome = tokio::select! {
-            outcome = connection.as_mut() => outcome,
-            () = drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        tokio::pin!(connection, overdue);
+        let mut draining = false;
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                outcome = connection.as_mut() => break outcome,
+                () = drain.cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = overdue.as_mut(), if !overdue.is_elapsed() => {
+                    if !begun.load(Ordering::Relaxed) {
+                        tracing::debug!("a connection to the API brought no request in time");
+                        return;
+                    }
+                }
             }
         };
         if let Err(error) = outcome {

@@ -181,6 +181,9 @@ pub(crate) fn replace(
         if kind.status_subresource {
             put_field(&mut body, "status", before.get("status").cloned());
         }
+        if kind_id == transaction.registry().namespaces() {
+            metadata::keep_namespace(&mut body, &before);
+        }
         metadata::no_new_finalizers(&kind, name, &before, &body)?;
         admit(transaction, &kind, &mut body, Some(&before))?;
         metadata::stamp(&mut body, &kept);
@@ -338,7 +341,7 @@ fn check(kind: &ResourceKind, name: &str, body: &Value) -> Result<(), ApiError> 
         return Err(too_deep());
     }
     metadata::shape(kind, body)?;
-    let mut errors = metadata::validate(body);
+    let mut errors = metadata::validate(kind, body);
     if body
         .get("status")
         .is_some_and(|s| !s.is_object() && !s.is_null())

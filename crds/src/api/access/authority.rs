@@ -108,7 +108,7 @@ impl Authority {
     /// Reads the authority in `dir`, or makes it where there is none or where it ends so soon that
     /// what it signs would outlive it.
     pub(super) fn open(dir: &Path, now: Timestamp) -> Result<Self, AccessError> {
-        make_private_dir(dir)?;
+        private::make_dir(dir).map_err(on_file(dir))?;
         let (key_path, path) = (dir.join("ca.key"), dir.join("ca.crt"));
         if let (Some(key), Some(pem)) = (read(&key_path)?, read(&path)?) {
             let found = Self::load(&key_path, &key, &path, pem)?;
@@ -222,15 +222,4 @@ fn period(params: &mut CertificateParams, now: Timestamp, days: i32) -> Result<(
     params.not_before = date(-1)?;
     params.not_after = date(days)?;
     Ok(())
-}
-
-/// Makes a directory that only its owner can look into.
-fn make_private_dir(dir: &Path) -> Result<(), AccessError> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)))
-        .map_err(on_file(dir))
 }

@@ -12,7 +12,7 @@
 //!   run out; the authority is replaced at a start in its last year.
 
 mod authority;
-mod private;
+pub(crate) mod private;
 pub(crate) mod tokens;
 
 use std::path::Path;
@@ -27,7 +27,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 
-pub use self::private::write as write_private;
+pub use self::private::{make_dir as make_private_dir, write as write_private};
 
 use self::authority::Authority;
 use super::Now;

@@ -1,8 +1,8 @@
-//! Files that only their owner can read, written in one step.
+//! Files and directories that only their owner can read; files are written in one step.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Writes a file that only its owner can read or write: a reader sees the old content or the new
@@ -31,4 +31,30 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => Ok(()),
     }
+}
+
+/// Makes a directory that only its owner can look into, with those above it that are missing. One
+/// that is there becomes so.
+///
+/// # Errors
+///
+/// When the file system refuses.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    std::fs::set_permissions(dir, Permissions::from_mode(0o700))
+}
+
+/// Makes all that lies in a directory its owner's alone.
+pub(crate) fn close_dir(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let mode = match (kind.is_dir(), kind.is_file()) {
+            (true, _) => 0o700,
+            (_, true) => 0o600,
+            _ => continue,
+        };
+        std::fs::set_permissions(entry.path(), Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }

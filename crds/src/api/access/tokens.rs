@@ -43,7 +43,7 @@ impl Tokens {
                 SystemRandom::new()
                     .fill(&mut bytes)
                     .map_err(|_| std::io::Error::other("the system gives no randomness"))?;
-                std::fs::create_dir_all(dir)?;
+                private::make_dir(dir)?;
                 private::write(&path, &bytes)?;
                 bytes
             }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sled::{Batch, Db, Tree};
 
+use crate::api::access::private;
 use crate::api::object::{Key, Object};
 use crate::resource::ResourceKind;
 
@@ -131,7 +132,7 @@ fn open_db(dir: &Path) -> Result<Db, DiskError> {
 impl Disk {
     /// Opens the store in a directory, which is made if it is not there.
     pub(crate) fn open(dir: &Path) -> Result<Self, DiskError> {
-        std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
+        private::make_dir(dir).map_err(failed("creating", dir))?;
         let db = open_db(dir)?;
         let objects = db.open_tree("objects")?;
         let meta = db.open_tree("meta")?;
@@ -157,6 +158,8 @@ impl Disk {
             synced: HashSet::new(),
         };
         disk.sync()?;
+        // Secrets are in here, and sled makes its files readable by all.
+        private::close_dir(dir).map_err(failed("protecting", dir))?;
         // The names of the new files are durable only with their directory.
         File::open(dir)
             .and_then(|d| d.sync_all())

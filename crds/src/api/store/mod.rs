@@ -10,6 +10,7 @@
 //! it is opened again.
 
 pub(crate) mod disk;
+mod expiry;
 mod garbage;
 pub(crate) mod memory;
 pub(crate) mod namespace;
@@ -28,12 +29,13 @@ pub(crate) use self::memory::{Change, Event, Happened, HistoryLimits, Memory};
 pub(crate) use self::transaction::Transaction;
 
 use self::disk::{Disk, DiskError, Write, disk_key};
+use self::expiry::Expiry;
 use self::garbage::Garbage;
 use super::definitions::{self, Cleanup};
 use super::error::ApiError;
 use super::object::{Key, Object};
 use super::registry::{KindId, Registry};
-use super::{Now, OpenError, version};
+use super::{Limits, Now, OpenError, version};
 use crate::resource::ResourceKind;
 
 /// Writes in one group.
@@ -70,6 +72,9 @@ where
         let Some(operation) = self.operation.take() else {
             return false;
         };
+        if !self.keep {
+            transaction.rehearse();
+        }
         let outcome = operation(transaction);
         let kept = outcome.is_ok() && self.keep;
         self.outcome = Some(outcome);
@@ -106,16 +111,19 @@ struct Queue {
 struct Chores {
     garbage: Garbage,
     cleanup: Cleanup,
+    expiry: Expiry,
 }
 
 impl Chores {
-    fn is_empty(&self) -> bool {
-        self.garbage.is_empty() && self.cleanup.is_empty()
+    /// Whether there is nothing to do at this time.
+    fn is_empty(&self, now: jiff::Timestamp) -> bool {
+        self.garbage.is_empty() && self.cleanup.is_empty() && !self.expiry.is_due(now)
     }
 
     fn clear(&mut self) {
         self.garbage.clear();
         self.cleanup.clear();
+        self.expiry.clear();
     }
 }
 
@@ -142,12 +150,12 @@ impl Store {
     pub(crate) fn open(
         dir: &Path,
         registry: &Registry,
-        limits: HistoryLimits,
+        limits: &Limits,
         now: Now,
         first: impl FnOnce(&mut Transaction<'_>) -> Result<(), ApiError>,
     ) -> Result<Arc<Self>, OpenError> {
         let mut disk = Disk::open(dir)?;
-        let mut memory = Memory::new(disk.version()?, limits);
+        let mut memory = Memory::new(disk.version()?, limits.history);
         let mut garbage = Garbage::default();
         let mut cleanup = Cleanup::default();
         load(&disk, registry, &mut memory, &mut garbage)?;
@@ -164,10 +172,17 @@ impl Store {
             now,
         });
         store.found(&mut disk, first, &mut garbage)?;
+        let mut chores = Chores {
+            garbage,
+            cleanup,
+            expiry: Expiry::new(limits.event_life),
+        };
+        let (registry, now) = (store.registry(), store.now());
+        store.read(|memory| chores.expiry.look_at(&registry, memory, now));
         let working = Arc::clone(&store);
         let thread = std::thread::Builder::new()
             .name("api-commit".to_owned())
-            .spawn(move || working.work(disk, Chores { garbage, cleanup }))
+            .spawn(move || working.work(disk, chores))
             .map_err(|source| DiskError::Io {
                 what: "starting the committer thread".to_owned(),
                 source,
@@ -231,7 +246,8 @@ impl Store {
     }
 
     /// Evaluates a write and answers once it is durable. `weight` is about what it holds in
-    /// bytes. With `keep` false nothing is kept: the answer is what it would have been.
+    /// bytes. With `keep` false nothing is kept: the answer is what it would have been, without a
+    /// new version.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         weight: usize,
@@ -296,8 +312,17 @@ impl Store {
 
     fn next_group(&self, chores: &Chores) -> (Vec<Box<dyn Job>>, bool) {
         let mut queue = self.queue.lock();
-        while queue.jobs.is_empty() && chores.is_empty() && !queue.closing {
-            self.arrived.wait(&mut queue);
+        loop {
+            let now = self.now();
+            if !queue.jobs.is_empty() || !chores.is_empty(now) || queue.closing {
+                break;
+            }
+            match chores.expiry.wait(now) {
+                None => self.arrived.wait(&mut queue),
+                Some(left) => {
+                    self.arrived.wait_for(&mut queue, left);
+                }
+            }
         }
         let count = queue.jobs.len().min(MAX_GROUP);
         let jobs: Vec<_> = queue.jobs.drain(..count).collect();
@@ -313,7 +338,8 @@ impl Store {
         }
         let memory = self.memory.read();
         let registry = self.registry();
-        let mut transaction = Transaction::new(&memory, &registry, self.now());
+        let now = self.now();
+        let mut transaction = Transaction::new(&memory, &registry, now);
         for job in &mut jobs {
             let mark = transaction.mark();
             let kept = catch_unwind(AssertUnwindSafe(|| job.run(&mut transaction)));
@@ -323,6 +349,7 @@ impl Store {
         }
         chores.garbage.collect(&mut transaction);
         chores.cleanup.collect(&mut transaction);
+        chores.expiry.collect(&mut transaction);
         if transaction.touches(registry.definitions())
             && let Err(error) = definitions::settle(&mut transaction)
         {
@@ -338,6 +365,7 @@ impl Store {
             for change in &changes {
                 chores.garbage.after(&registry, change, &memory);
                 chores.cleanup.after(&registry, change);
+                chores.expiry.after(&registry, change, now);
                 memory.tell(change.kind, change.event.version);
             }
         }

@@ -20,6 +20,8 @@ pub(crate) struct Transaction<'a> {
     registry: &'a Registry,
     now: Timestamp,
     version: u64,
+    /// Whether what is staged next is only tried.
+    rehearses: bool,
     changes: Vec<Change>,
     /// The place in `changes` of the newest change of each object.
     staged: BTreeMap<(KindId, Key), Vec<usize>>,
@@ -37,6 +39,7 @@ impl<'a> Transaction<'a> {
             registry,
             now,
             version: memory.version(),
+            rehearses: false,
             changes: Vec::new(),
             staged: BTreeMap::new(),
         }
@@ -61,11 +64,23 @@ impl<'a> Transaction<'a> {
         self.memory
     }
 
+    /// When the group is evaluated.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The time as metadata writes it: in whole seconds.
     pub(crate) fn time(&self) -> String {
         Timestamp::from_second(self.now.as_second())
             .unwrap_or(self.now)
             .to_string()
+    }
+
+    /// From here on nothing is to be kept: objects are staged as they would be, but for their
+    /// versions, which they keep or do not get, since the next write of somebody else takes the
+    /// next one. Lasts until the rehearsal is rolled back.
+    pub(crate) fn rehearse(&mut self) {
+        self.rehearses = true;
     }
 
     /// Remembers this point.
@@ -88,6 +103,7 @@ impl<'a> Transaction<'a> {
             }
         }
         self.version = version;
+        self.rehearses = false;
     }
 
     /// Whether an object of a kind was staged.
@@ -95,6 +111,11 @@ impl<'a> Transaction<'a> {
         self.changes
             .iter()
             .any(|change| change.kind == kind.stored())
+    }
+
+    /// Whether this group changes an object.
+    pub(crate) fn is_staged(&self, kind: KindId, key: &Key) -> bool {
+        self.staged.contains_key(&(kind.stored(), key.clone()))
     }
 
     /// The changes, in the order of their versions.
@@ -206,7 +227,9 @@ impl<'a> Transaction<'a> {
 
     fn next(&mut self, value: &mut Value) -> Result<Arc<Object>, ApiError> {
         let version = self.version + 1;
-        value["metadata"]["resourceVersion"] = Value::String(version.to_string());
+        if !self.rehearses {
+            value["metadata"]["resourceVersion"] = Value::String(version.to_string());
+        }
         let object = Object::from_value(value).map_err(|e| ApiError::internal(e.to_string()))?;
         self.version = version;
         Ok(Arc::new(object))

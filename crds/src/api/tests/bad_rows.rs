@@ -106,7 +106,7 @@ pub(super) fn reads() -> Vec<Row> {
         get("bad version", &format!("{ALL}?resourceVersion=x"), 400, "BadRequest", "resourceVersion: Invalid value"),
         get("version of the future", &format!("{ALL}?resourceVersion=99999"), 504, "Timeout", "Too large resource version: 99999, current: "),
         get("bad label selector", &format!("{ALL}?labelSelector=a%20in%20b"), 400, "BadRequest", "unable to parse requirement"),
-        get("unknown field", &format!("{ALL}?fieldSelector=spec.size%3D1"), 400, "BadRequest", "field label not supported: spec.size"),
+        get("unknown field", &format!("{ALL}?fieldSelector=spec.size%3D1"), 400, "BadRequest", "\"spec.size\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
         get("bad watch flag", &format!("{ALL}?watch=perhaps"), 400, "BadRequest", "watch"),
         get("bad timeout", &format!("{ALL}?watch=1&timeoutSeconds=soon"), 400, "BadRequest", "timeoutSeconds"),
         get("initial events alone", &format!("{ALL}?watch=1&sendInitialEvents=true"), 422, "Invalid", "resourceVersionMatch: Forbidden: sendInitialEvents requires"),

@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use kube::api::{
     Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -319,10 +319,29 @@ async fn dry_runs_change_nothing() {
         (code.as_u16(), &made["metadata"]["name"]),
         (201, &json!("a"))
     );
+    assert_eq!(made["metadata"]["resourceVersion"], Value::Null);
     assert_eq!(fixture.get(&format!("{WIDGETS}/a")).await.0, 404);
     let (_, kept) = fixture.post(WIDGETS, &raw("a")).await;
-    fixture.delete(&format!("{WIDGETS}/a?dryRun=All")).await;
+    let dry = format!("{WIDGETS}/a?dryRun=All");
+    fixture.delete(&dry).await;
     assert_eq!(fixture.get(&format!("{WIDGETS}/a")).await.1, kept);
+    // What is tried keeps the version that is stored.
+    let larger = json!({"spec": {"size": 9}});
+    let (_, tried) = fixture.merge(&dry, &larger).await;
+    assert_eq!(tried["spec"]["size"], 9);
+    assert_eq!(tried["metadata"]["generation"], 2);
+    assert_eq!(version(&tried), version(&kept));
+    let mut next = kept.clone();
+    next["spec"]["size"] = json!(8);
+    let (_, tried) = fixture.put(&dry, &next).await;
+    assert_eq!(
+        (&tried["spec"]["size"], version(&tried)),
+        (&json!(8), version(&kept))
+    );
+    assert_eq!(fixture.get(&format!("{WIDGETS}/a")).await.1, kept);
+    // The next write that is kept takes the next version.
+    let (_, after) = fixture.merge(&format!("{WIDGETS}/a"), &larger).await;
+    assert_eq!(version(&after), version(&kept) + 1);
 }
 
 #[tokio::test]

@@ -195,3 +195,27 @@ fn compare(dir: &std::path::Path, acked: &BTreeMap<String, u64>, highest: u64) {
         "a version was given twice"
     );
 }
+
+#[tokio::test]
+async fn what_is_stored_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("above/api");
+    for _ in 0..2 {
+        let api = ApiServer::open_with(&path, kinds(), now(), LIMITS).unwrap();
+        api.close();
+        drop(api);
+        let mode =
+            |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join("db")), 0o600);
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let path = entry.unwrap().path();
+            let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode(&path), wanted, "{}", path.display());
+        }
+        // A store of an older version is closed too.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(path.join("db"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+}

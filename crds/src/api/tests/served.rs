@@ -232,6 +232,112 @@ async fn a_namespace_is_held_by_its_spec_until_it_is_finalized() {
 }
 
 #[tokio::test]
+async fn the_finalizers_of_a_namespace_are_written_by_finalize_alone() {
+    let fixture = fixture();
+    let all = "/api/v1/namespaces";
+    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "space"}});
+    fixture.post(all, &space).await;
+    let uri = format!("{all}/space");
+    let kept = json!({"finalizers": ["kubernetes"]});
+    let mut labelled = space.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    for spec in [
+        Value::Null,
+        json!({}),
+        json!({"finalizers": ["example.com/x"]}),
+    ] {
+        labelled["spec"] = spec.clone();
+        let (code, answer) = fixture.put(&uri, &labelled).await;
+        assert_eq!((code.as_u16(), &answer["spec"]), (200, &kept), "{answer}");
+        let (code, answer) = fixture.merge(&uri, &json!({"spec": spec})).await;
+        assert_eq!((code.as_u16(), &answer["spec"]), (200, &kept), "{answer}");
+    }
+    let (_, answer) = fixture.put(&format!("{uri}/finalize"), &space).await;
+    assert!(answer["spec"].get("finalizers").is_none(), "{answer}");
+    let (_, answer) = fixture.merge(&uri, &json!({"spec": kept})).await;
+    assert!(answer["spec"].get("finalizers").is_none(), "{answer}");
+}
+
+#[tokio::test]
+async fn finalizers_of_built_in_kinds_are_qualified() {
+    let fixture = fixture();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let map = |finalizer: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"generateName": "a-", "finalizers": ["orphan", finalizer]},
+        })
+    };
+    for good in ["foregroundDeletion", "kubernetes", "example.com/x"] {
+        assert_eq!(fixture.post(maps, &map(good)).await.0, 201, "{good}");
+    }
+    let (code, answer) = fixture.post(maps, &map("nonsense")).await;
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        answer["details"]["causes"],
+        json!([{
+            "reason": "FieldValueInvalid", "field": "metadata.finalizers[1]",
+            "message": "Invalid value: \"nonsense\": name is neither a standard finalizer name nor \
+                        is it fully qualified",
+        }])
+    );
+    let mut widget = raw("free");
+    widget["metadata"]["finalizers"] = json!(["nonsense"]);
+    assert_eq!(fixture.post(WIDGETS, &widget).await.0, 201);
+}
+
+#[tokio::test]
+async fn a_list_says_how_it_takes_its_version() {
+    let fixture = fixture();
+    let forbidden = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: \
+                     resourceVersionMatch";
+    for (query, message) in [
+        (
+            "resourceVersionMatch=Exact",
+            format!("{forbidden} is forbidden unless resourceVersion is provided"),
+        ),
+        (
+            "resourceVersionMatch=Exact&resourceVersion=0",
+            format!("{forbidden} \"exact\" is forbidden for resourceVersion \"0\""),
+        ),
+        (
+            "resourceVersionMatch=NotOlderThan&resourceVersion=1&continue=x",
+            format!("{forbidden} is forbidden when continue is provided"),
+        ),
+        (
+            "resourceVersionMatch=Newest&resourceVersion=1",
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \
+             \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\""
+                .to_owned(),
+        ),
+    ] {
+        let (code, answer) = fixture.get(&format!("{WIDGETS}?{query}")).await;
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+        assert_eq!(answer["message"], message);
+    }
+    for (query, message) in [
+        (
+            "resourceVersionMatch=NotOlderThan&resourceVersion=1",
+            format!("{forbidden} is forbidden for watch unless sendInitialEvents is provided"),
+        ),
+        (
+            "sendInitialEvents=true&resourceVersionMatch=Exact",
+            "ListOptions.meta.k8s.io \"\" is invalid: [resourceVersionMatch: Forbidden: \
+             sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, \
+             resourceVersionMatch: Unsupported value: \"Exact\": supported values: \
+             \"NotOlderThan\"]"
+                .to_owned(),
+        ),
+    ] {
+        let (code, answer) = fixture.get(&format!("{WIDGETS}?watch=true&{query}")).await;
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+        assert_eq!(answer["message"], message);
+    }
+    let query = "resourceVersionMatch=NotOlderThan&resourceVersion=0";
+    assert_eq!(fixture.get(&format!("{WIDGETS}?{query}")).await.0, 200);
+}
+
+#[tokio::test]
 async fn whoever_is_let_in_may_do_everything() {
     let fixture = fixture();
     let group = "authorization.k8s.io";

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use jiff::SignedDuration;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
@@ -138,6 +139,10 @@ pub(crate) fn now() -> crate::api::Now {
 pub(crate) const LIMITS: Limits = Limits {
     watches: 50,
     calls: 50,
+    bodies: 64 << 20,
+    head_time: Duration::from_secs(30),
+    body_time: Duration::from_secs(30),
+    event_life: SignedDuration::from_hours(1),
     history: HistoryLimits {
         events: 4_096,
         bytes: 8 << 20,

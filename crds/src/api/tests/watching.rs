@@ -165,6 +165,13 @@ async fn the_forgotten_past_is_expired() {
         .get(&format!("{WIDGETS}?limit=1&continue={token}"))
         .await;
     assert_eq!((code.as_u16(), &status["reason"]), (410, &json!("Expired")));
+    // Whoever goes on all the same gets the rest, with the version of today.
+    let token = status["metadata"]["continue"].as_str().unwrap();
+    let uri = format!("{WIDGETS}?limit=1&continue={token}");
+    let (_, page) = fixture.get(&uri).await;
+    assert_eq!(page["items"][0]["metadata"]["name"], "w00");
+    assert_eq!(version(&page), version(&fixture.get(WIDGETS).await.1));
+    assert!(page["metadata"]["continue"].is_string());
     let current = version(&fixture.get(WIDGETS).await.1);
     let mut lines = watch(&fixture, &format!("&resourceVersion={}", current - 10)).await;
     assert_eq!(lines.named().await, pair("ADDED", "w10"));
