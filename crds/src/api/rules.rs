@@ -22,10 +22,11 @@ const CONDITIONAL: [(&str, &str); 2] = [
     ("coordination.k8s.io", "leases"),
 ];
 
-/// Whether a kind is one of Kubernetes itself: those have no definition, and their groups have no
+/// Whether a kind is one of Kubernetes itself: those have no definition, and so no fields
+/// that it makes selectable, and their groups have no
 /// domain or one of Kubernetes.
 pub(crate) fn is_built_in(kind: &ResourceKind) -> bool {
-    kind.definition.is_none() && (!kind.group.contains('.') || kind.group.ends_with(".k8s.io"))
+    kind.selectable.is_none() && (!kind.group.contains('.') || kind.group.ends_with(".k8s.io"))
 }
 
 /// Whether a replacement of an object that is not there makes it.

@@ -21,6 +21,7 @@ mod model;
 mod served;
 mod speed;
 pub(crate) mod support;
+mod updates;
 mod versions;
 mod warnings;
 mod watching;
