@@ -92,17 +92,32 @@ where
         format,
     };
     let warning = deprecation(api, &route)?;
-    let answer = match route {
-        Route::Collection { kind, namespace } => match head.method {
+    let done = async {
+        // Who only reads has nothing to say.
+        let body = if reads {
+            Bytes::new()
+        } else {
+            call.receive(body).await?
+        };
+        act(&call, route, &head.method, &user, body).await
+    };
+    let answer = done.await.unwrap_or_else(|error| refusal(&error));
+    Ok(warned(answer, warning.as_slice()))
+}
+
+/// Does what is asked of objects.
+async fn act(
+    call: &Call<'_>,
+    route: Route,
+    method: &Method,
+    user: &User,
+    body: Bytes,
+) -> Result<Response<ResponseBody>, ApiError> {
+    match route {
+        Route::Collection { kind, namespace } => match *method {
             Method::GET | Method::HEAD => call.list_or_watch(kind, namespace),
-            Method::POST => {
-                call.create(kind, namespace, call.receive(body).await?)
-                    .await
-            }
-            Method::DELETE => {
-                call.delete_all(kind, namespace, call.receive(body).await?)
-                    .await
-            }
+            Method::POST => call.create(kind, namespace, body).await,
+            Method::DELETE => call.delete_all(kind, namespace, body).await,
             _ => Err(ApiError::method_not_allowed()),
         },
         Route::Object {
@@ -112,26 +127,16 @@ where
             status,
         } => {
             let key = Key { namespace, name };
-            match head.method {
+            match *method {
                 Method::GET | Method::HEAD => call.get(kind, &key),
-                Method::PUT => {
-                    call.update(kind, key, status, call.receive(body).await?)
-                        .await
-                }
-                Method::PATCH => {
-                    call.patch(kind, key, status, call.receive(body).await?)
-                        .await
-                }
-                Method::DELETE if !status => {
-                    call.delete(kind, key, call.receive(body).await?).await
-                }
+                Method::PUT => call.update(kind, key, status, body).await,
+                Method::PATCH => call.patch(kind, key, status, body).await,
+                Method::DELETE if !status => call.delete(kind, key, body).await,
                 _ => Err(ApiError::method_not_allowed()),
             }
         }
-        other => part(&call, other, &head.method, &user, body).await,
-    };
-    let answer = answer.unwrap_or_else(|error| refusal(&error));
-    Ok(warned(answer, warning.as_slice()))
+        other => part(call, other, method, user, body).await,
+    }
 }
 
 /// The warning to whoever uses a version that is deprecated, whatever is done with it.
@@ -145,40 +150,26 @@ fn deprecation(api: &Inner, route: &Route) -> Result<Option<String>, ApiError> {
 }
 
 /// Parts of objects, and what is asked and not stored.
-async fn part<B>(
+async fn part(
     call: &Call<'_>,
     route: Route,
     method: &Method,
     user: &User,
-    body: B,
-) -> Result<Response<ResponseBody>, ApiError>
-where
-    B: Body<Data = Bytes> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+    body: Bytes,
+) -> Result<Response<ResponseBody>, ApiError> {
     match route {
         Route::Scale { kind, key } => match *method {
             Method::GET | Method::HEAD => call.scale(kind, &key),
-            Method::PUT => {
-                call.rescale(kind, key, false, call.receive(body).await?)
-                    .await
-            }
-            Method::PATCH => {
-                call.rescale(kind, key, true, call.receive(body).await?)
-                    .await
-            }
+            Method::PUT => call.rescale(kind, key, false, body).await,
+            Method::PATCH => call.rescale(kind, key, true, body).await,
             _ => Err(ApiError::method_not_allowed()),
         },
-        Route::Finalize(name) if *method == Method::PUT => {
-            call.finalize(name, call.receive(body).await?).await
-        }
+        Route::Finalize(name) if *method == Method::PUT => call.finalize(name, body).await,
         Route::Review(review) if *method == Method::POST => {
-            let body = call.receive(body).await?;
             let (code, answer) = review.answer(call.api, user, call.json_body(&body)?.value)?;
             Ok(json_answer(code, answer.to_string().into()))
         }
         Route::Token(account) if *method == Method::POST => {
-            let body = call.receive(body).await?;
             let (code, answer) = review::issue(call.api, &account, call.json_body(&body)?.value)?;
             Ok(json_answer(code, answer.to_string().into()))
         }
