@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::format::Format;
 use super::http::{ResponseBody, answer_of, json_answer, stream_of};
 use super::object::{Key, Object};
+use super::owners::Part;
 use super::patch;
 use super::registry::KindId;
 use super::route::Query;
@@ -179,7 +180,7 @@ impl Call<'_> {
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
-                write::update(t, kind, &key, status, &by, value)
+                write::update(t, kind, &key, Part::of(status), &by, value)
             })
             .await?;
         let code = if created {
@@ -204,7 +205,7 @@ impl Call<'_> {
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
-                patch::patch(t, kind, &key, status, patching)
+                patch::patch(t, kind, &key, Part::of(status), patching)
             })
             .await?;
         let code = if patched.created {

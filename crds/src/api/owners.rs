@@ -19,27 +19,49 @@ pub(crate) enum By<'a> {
     Apply(Managed),
 }
 
+/// The part of an object through which it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The object itself.
+    Itself,
+    /// Its status.
+    Status,
+    /// Its number of replicas.
+    Scale,
+}
+
+impl Part {
+    /// The status, or the object itself.
+    pub(crate) fn of(status: bool) -> Self {
+        if status { Self::Status } else { Self::Itself }
+    }
+
+    /// The name of the subresource.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Itself => "",
+            Self::Status => "status",
+            Self::Scale => "scale",
+        }
+    }
+}
+
 /// Who writes, and through which part of the object.
-pub(crate) fn writer(
-    kind: &ResourceKind,
-    name: &str,
-    operation: Operation,
-    status: bool,
-) -> Writer {
+pub(crate) fn writer(kind: &ResourceKind, name: &str, operation: Operation, part: Part) -> Writer {
     Writer {
         name: name.to_owned(),
         operation,
         api_version: api_version(kind),
-        subresource: if status { "status" } else { "" }.to_owned(),
+        subresource: part.name().to_owned(),
     }
 }
 
 /// What a request can write.
-pub(crate) fn scope(kind: &ResourceKind, status: bool) -> Scope {
-    match (status, kind.status_subresource) {
-        (true, _) => Scope::Status,
-        (false, true) => Scope::WithoutStatus,
-        (false, false) => Scope::Whole,
+pub(crate) fn scope(kind: &ResourceKind, part: Part) -> Scope {
+    match part {
+        Part::Status => Scope::Status,
+        _ if kind.status_subresource => Scope::WithoutStatus,
+        Part::Itself | Part::Scale => Scope::Whole,
     }
 }
 
@@ -50,7 +72,7 @@ pub(crate) fn own(
     kind: &ResourceKind,
     before: Option<&Value>,
     body: &mut Value,
-    status: bool,
+    part: Part,
     (by, managed): (By<'_>, Managed),
 ) -> Result<(), ApiError> {
     let applied = matches!(by, By::Apply(_));
@@ -61,8 +83,8 @@ pub(crate) fn own(
             Views::new(kind, transaction.registry().kinds()),
             before,
             body,
-            &writer(kind, name, Operation::Update, status),
-            scope(kind, status),
+            &writer(kind, name, Operation::Update, part),
+            scope(kind, part),
             &transaction.time(),
         ),
     };

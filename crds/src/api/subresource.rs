@@ -10,7 +10,8 @@ use super::call::Call;
 use super::error::ApiError;
 use super::http::{ResponseBody, json_answer};
 use super::object::{Key, Object};
-use super::patch::{Patch, change};
+use super::owners::Part;
+use super::patch::{Patch, Patching, change, patch};
 use super::registry::KindId;
 use super::store::Transaction;
 use super::store::namespace::is_free;
@@ -18,10 +19,10 @@ use super::table::evaluate;
 use super::{version, write};
 use crate::resource::{FieldError, ResourceKind, Scale};
 
-/// What is to become of a scale.
+/// What is to become of a scale, and who says so.
 enum Change {
-    Replace(Value),
-    Patch(Patch),
+    Replace { scale: Value, by: String },
+    Patch(Patching),
 }
 
 impl Call<'_> {
@@ -46,16 +47,18 @@ impl Call<'_> {
         body: bytes::Bytes,
     ) -> Result<Response<ResponseBody>, ApiError> {
         let change = if patches {
-            Change::Patch(self.patch_body(kind, &body)?.patch)
+            Change::Patch(self.patch_body(kind, &body)?)
         } else {
-            Change::Replace(self.json_body(&body)?.value)
+            Change::Replace {
+                scale: self.json_body(&body)?.value,
+                by: self.manager()?,
+            }
         };
-        let by = self.manager()?;
         let scale = self
             .api
             .store
             .write(body.len(), self.keep()?, move |t| {
-                rescale(t, kind, &key, &by, change)
+                rescale(t, kind, &key, change)
             })
             .await?;
         Ok(json_answer(StatusCode::OK, scale.to_string().into()))
@@ -150,7 +153,6 @@ fn rescale(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
     key: &Key,
-    by: &str,
     wanted: Change,
 ) -> Result<Value, ApiError> {
     let kind = transaction.kind(kind_id)?;
@@ -158,52 +160,83 @@ fn rescale(
     let old = transaction
         .get(kind_id, key)
         .ok_or_else(|| ApiError::not_found(&kind, &key.name))?;
-    let after = match wanted {
-        Change::Replace(scale) => scale,
-        Change::Patch(patch) => {
+    let (after, by) = match wanted {
+        Change::Replace { scale, by } => (scale, by),
+        Change::Patch(mut patching) => {
+            if let Patch::Apply { config, .. } = &mut patching.patch {
+                *config = applied(&kind, places, key, config)?;
+                let patched = patch(transaction, kind_id, key, Part::Scale, patching)?;
+                return scale_of(&kind, &patched.object);
+            }
             let mut scale = scale_of(&kind, &old)?;
-            let patch = match patch {
+            let patch = match patching.patch {
                 // A scale has one field, and no lists to be merged.
-                Patch::Strategic(patch) | Patch::Apply { config: patch, .. } => Patch::Merge(patch),
+                Patch::Strategic(patch) => Patch::Merge(patch),
                 other => other,
             };
             change(&kind, &mut scale, patch)?;
-            scale
+            (scale, patching.by)
         }
     };
-    let found = &after["kind"];
+    let wanted = replicas(&after, key)?;
+    let mut body = version::value(&kind, &old)?;
+    put(&mut body, &places.spec_replicas, json!(wanted));
+    let expected = &after["metadata"]["resourceVersion"];
+    if expected.as_str().is_some_and(|text| !text.is_empty()) {
+        body["metadata"]["resourceVersion"] = expected.clone();
+    }
+    let (object, _) = write::update(transaction, kind_id, key, Part::Scale, &by, body)?;
+    scale_of(&kind, &object)
+}
+
+/// What an applied scale states of its object.
+fn applied(
+    kind: &ResourceKind,
+    places: &Scale,
+    key: &Key,
+    scale: &Value,
+) -> Result<Value, ApiError> {
+    let mut config = json!({
+        "apiVersion": super::registry::api_version(kind), "kind": kind.kind,
+        "metadata": {"name": key.name},
+    });
+    let version = &scale["metadata"]["resourceVersion"];
+    if !version.is_null() {
+        config["metadata"]["resourceVersion"] = version.clone();
+    }
+    let wanted = replicas(scale, key)?;
+    put(&mut config, &places.spec_replicas, json!(wanted));
+    Ok(config)
+}
+
+/// The number that a scale wants.
+fn replicas(scale: &Value, key: &Key) -> Result<i64, ApiError> {
+    let found = &scale["kind"];
     if !found.is_null() && found != "Scale" {
         return Err(ApiError::bad_request(format!(
             "the kind in the data ({found}) does not match the expected kind (Scale)"
         )));
     }
-    let replicas = match &after["spec"]["replicas"] {
+    let replicas = match &scale["spec"]["replicas"] {
         Value::Null => 0,
         value => value.as_i64().unwrap_or(-1),
     };
-    if replicas < 0 || i32::try_from(replicas).is_err() {
-        let error = FieldError {
-            field: "spec.replicas".to_owned(),
-            message: format!(
-                "{}: must be greater than or equal to 0",
-                after["spec"]["replicas"]
-            ),
-            reason: "FieldValueInvalid",
-        };
-        return Err(ApiError::invalid_of(
-            "Scale.autoscaling",
-            &key.name,
-            &[error],
-        ));
+    if replicas >= 0 && i32::try_from(replicas).is_ok() {
+        return Ok(replicas);
     }
-    let mut body = version::value(&kind, &old)?;
-    put(&mut body, &places.spec_replicas, json!(replicas));
-    let expected = &after["metadata"]["resourceVersion"];
-    if expected.as_str().is_some_and(|text| !text.is_empty()) {
-        body["metadata"]["resourceVersion"] = expected.clone();
-    }
-    let (object, _) = write::update(transaction, kind_id, key, false, by, body)?;
-    scale_of(&kind, &object)
+    let error = FieldError {
+        field: "spec.replicas".to_owned(),
+        message: format!(
+            "{}: must be greater than or equal to 0",
+            scale["spec"]["replicas"]
+        ),
+        reason: "FieldValueInvalid",
+    };
+    Err(ApiError::invalid_of(
+        "Scale.autoscaling",
+        &key.name,
+        &[error],
+    ))
 }
 
 /// Writes a value at a path like `.spec.replicas`.

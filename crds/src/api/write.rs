@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::managed::Managed;
 use super::metadata;
 use super::object::{Key, Object};
-use super::owners::{self, By};
+use super::owners::{self, By, Part};
 use super::registry::{KindId, api_version};
 use super::store::Transaction;
 use super::{patch, rules, version};
@@ -89,16 +89,23 @@ pub(crate) fn create_by(
     if transaction.get(kind_id, &key).is_some() {
         return Err(ApiError::already_exists(&kind, &name));
     }
-    owners::own(transaction, &kind, None, &mut body, false, (by, managed))?;
+    owners::own(
+        transaction,
+        &kind,
+        None,
+        &mut body,
+        Part::Itself,
+        (by, managed),
+    )?;
     transaction.put(kind_id, body)
 }
 
-/// Replaces an object; with `status`, only its status. Tells also whether that made it.
+/// Replaces an object, or its status alone. Tells also whether that made it.
 pub(crate) fn update(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
     key: &Key,
-    status: bool,
+    part: Part,
     by: &str,
     mut body: Value,
 ) -> Result<(Arc<Object>, bool), ApiError> {
@@ -106,7 +113,7 @@ pub(crate) fn update(
     envelope(&kind, &mut body)?;
     identity(&kind, key, &mut body)?;
     let Some(old) = transaction.get(kind_id, key) else {
-        if status || !rules::created_by_update(&kind) {
+        if part != Part::Itself || !rules::created_by_update(&kind) {
             return Err(ApiError::not_found(&kind, &key.name));
         }
         return create(transaction, kind_id, &key.namespace, by, body).map(|made| (made, true));
@@ -126,7 +133,7 @@ pub(crate) fn update(
             }],
         ));
     }
-    replace(transaction, kind_id, &old, status, By::Update(by), body).map(|object| (object, false))
+    replace(transaction, kind_id, &old, part, By::Update(by), body).map(|object| (object, false))
 }
 
 /// Checks that an object is the one that the request names.
@@ -148,11 +155,12 @@ pub(crate) fn replace(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
     old: &Arc<Object>,
-    status: bool,
+    part: Part,
     by: By<'_>,
     mut body: Value,
 ) -> Result<Arc<Object>, ApiError> {
     let kind = transaction.kind(kind_id)?;
+    let status = part == Part::Status;
     let name = old.name();
     let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && uid != old.uid() {
@@ -199,7 +207,7 @@ pub(crate) fn replace(
         &kind,
         Some(&before),
         &mut body,
-        status,
+        part,
         (by, managed),
     )?;
     let released = old.terminating() && metadata::finalizers(&body).is_empty();

@@ -16,7 +16,7 @@ use super::error::{ApiError, Cause};
 use super::managed::{self, Conflict, Managed, Operation, Refused, Request, Views};
 use super::object::{Key, Object};
 use super::openapi::{FieldValidation, strict};
-use super::owners::By;
+use super::owners::{By, Part};
 use super::registry::KindId;
 use super::store::Transaction;
 use super::types::Type;
@@ -69,12 +69,13 @@ pub(crate) struct Patched {
 /// Bytes of an object that a refusal shows.
 const MAX_SHOWN: usize = 4 * 1024;
 
-/// Patches an object; with `status`, only its status.
+/// Patches an object, or its status alone. Through its scale nothing is patched but by an apply
+/// that states the object's number of replicas.
 pub(crate) fn patch(
     transaction: &mut Transaction<'_>,
     kind_id: KindId,
     key: &Key,
-    status: bool,
+    part: Part,
     patching: Patching,
 ) -> Result<Patched, ApiError> {
     let Patching {
@@ -89,7 +90,7 @@ pub(crate) fn patch(
         (Patch::Apply { config, force }, old) => {
             let warnings = validation.judge(mistakes)?;
             let config = (config, force);
-            let object = apply(transaction, kind_id, key, old.as_ref(), status, &by, config)?;
+            let object = apply(transaction, kind_id, key, old.as_ref(), part, &by, config)?;
             return Ok(Patched {
                 object,
                 created: old.is_none(),
@@ -109,7 +110,7 @@ pub(crate) fn patch(
         return Err(unreadable(&body, &strict(&warnings)));
     }
     write::identity(&kind, key, &mut body)?;
-    let object = write::replace(transaction, kind_id, old, status, By::Update(&by), body)?;
+    let object = write::replace(transaction, kind_id, old, part, By::Update(&by), body)?;
     Ok(Patched {
         object,
         created: false,
@@ -163,7 +164,7 @@ fn apply(
     kind_id: KindId,
     key: &Key,
     old: Option<&Arc<Object>>,
-    status: bool,
+    part: Part,
     by: &str,
     (mut config, force): (Value, bool),
 ) -> Result<Arc<Object>, ApiError> {
@@ -176,12 +177,12 @@ fn apply(
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     let before = old.map(|old| version::value(&kind, old)).transpose()?;
-    let writer = owners::writer(&kind, by, Operation::Apply, status);
+    let writer = owners::writer(&kind, by, Operation::Apply, part);
     let now = transaction.time();
     let request = Request {
         views: Views::new(&kind, transaction.registry().kinds()),
         by: &writer,
-        scope: owners::scope(&kind, status),
+        scope: owners::scope(&kind, part),
         force,
         now: &now,
     };
@@ -194,8 +195,8 @@ fn apply(
     write::identity(&kind, key, &mut object)?;
     let by = By::Apply(managed);
     match old {
-        Some(old) => write::replace(transaction, kind_id, old, status, by, object),
-        None if status => Err(ApiError::not_found(&kind, &key.name)),
+        Some(old) => write::replace(transaction, kind_id, old, part, by, object),
+        None if part != Part::Itself => Err(ApiError::not_found(&kind, &key.name)),
         None => {
             nothing_to_match(&kind, key, &object)?;
             write::create_by(transaction, kind_id, &key.namespace, by, object)

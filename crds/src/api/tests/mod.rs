@@ -18,6 +18,8 @@ mod expiry;
 mod fields;
 mod judged;
 mod model;
+mod namespaces;
+mod propagation;
 mod served;
 mod speed;
 pub(crate) mod support;

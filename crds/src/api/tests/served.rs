@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-use super::support::{Fixture, LIMITS, WIDGETS, kind, kinds, now, raw, until};
+use super::support::{Fixture, LIMITS, WIDGETS, kind, kinds, now, raw};
 use crate::api::access::{MASTERS, User};
 use crate::api::{ApiServer, http as protocol, review};
 use crate::resource::{ResourceKind, Scale};
@@ -208,133 +208,70 @@ async fn a_scale_is_read_and_written_on_its_own() {
     assert_eq!(fixture.get(&format!("{none}/a/scale")).await.0, 404);
 }
 
-#[tokio::test]
-async fn a_namespace_is_held_by_its_spec_until_it_is_finalized() {
-    let fixture = fixture();
-    let all = "/api/v1/namespaces";
-    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "space"}});
-    fixture.post(all, &space).await;
-    let uri = format!("{all}/space");
-    let mut held = space.clone();
-    held["spec"] = json!({"finalizers": ["example.com/hold", "kubernetes"]});
-    let (code, answer) = fixture.put(&format!("{uri}/finalize"), &held).await;
-    assert_eq!((code.as_u16(), &answer["spec"]), (200, &held["spec"]));
-    fixture.delete(&uri).await;
-    until("the namespace is empty", async || {
-        let (_, found) = fixture.get(&uri).await;
-        let conditions = found["status"]["conditions"].as_array();
-        conditions.is_some_and(|all| all.iter().any(|c| c["reason"] == "ContentRemoved"))
-    })
-    .await;
-    let (code, answer) = fixture.put(&format!("{uri}/finalize"), &space).await;
-    assert_eq!(code, StatusCode::OK, "{answer}");
-    assert_eq!(fixture.get(&uri).await.0, StatusCode::NOT_FOUND);
+/// Who owns the size of widget `a`, and through which part.
+async fn owners_of_size(fixture: &Fixture) -> Vec<String> {
+    let (_, widget) = fixture.get(&format!("{WIDGETS}/a")).await;
+    let entries = widget["metadata"]["managedFields"].as_array().unwrap();
+    let owns = |entry: &&Value| entry["fieldsV1"]["f:spec"].get("f:size").is_some();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let owners = entries.iter().filter(owns).map(|entry| {
+        assert_eq!(entry["apiVersion"], "test.heddle.dev/v1");
+        let part = text(&entry["subresource"]);
+        format!(
+            "{} {} {part}",
+            text(&entry["manager"]),
+            text(&entry["operation"])
+        )
+    });
+    owners.collect()
 }
 
 #[tokio::test]
-async fn the_finalizers_of_a_namespace_are_written_by_finalize_alone() {
+async fn who_scales_owns_the_number_through_the_scale() {
     let fixture = fixture();
-    let all = "/api/v1/namespaces";
-    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "space"}});
-    fixture.post(all, &space).await;
-    let uri = format!("{all}/space");
-    let kept = json!({"finalizers": ["kubernetes"]});
-    let mut labelled = space.clone();
-    labelled["metadata"]["labels"] = json!({"a": "b"});
-    for spec in [
-        Value::Null,
-        json!({}),
-        json!({"finalizers": ["example.com/x"]}),
-    ] {
-        labelled["spec"] = spec.clone();
-        let (code, answer) = fixture.put(&uri, &labelled).await;
-        assert_eq!((code.as_u16(), &answer["spec"]), (200, &kept), "{answer}");
-        let (code, answer) = fixture.merge(&uri, &json!({"spec": spec})).await;
-        assert_eq!((code.as_u16(), &answer["spec"]), (200, &kept), "{answer}");
-    }
-    let (_, answer) = fixture.put(&format!("{uri}/finalize"), &space).await;
-    assert!(answer["spec"].get("finalizers").is_none(), "{answer}");
-    let (_, answer) = fixture.merge(&uri, &json!({"spec": kept})).await;
-    assert!(answer["spec"].get("finalizers").is_none(), "{answer}");
-}
-
-#[tokio::test]
-async fn finalizers_of_built_in_kinds_are_qualified() {
-    let fixture = fixture();
-    let maps = "/api/v1/namespaces/default/configmaps";
-    let map = |finalizer: &str| {
-        json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"generateName": "a-", "finalizers": ["orphan", finalizer]},
-        })
+    let by = |part: &str, name: &str| format!("{WIDGETS}{part}?fieldManager={name}");
+    let mut widget = raw("a");
+    widget["spec"]["text"] = json!("kept");
+    fixture.post(&by("", "maker"), &widget).await;
+    assert_eq!(owners_of_size(&fixture).await, ["maker Update "]);
+    let scale = json!({"spec": {"replicas": 5}});
+    fixture.merge(&by("/a/scale", "scaler"), &scale).await;
+    assert_eq!(owners_of_size(&fixture).await, ["scaler Update scale"]);
+    // Who sets it to what it is takes nothing.
+    fixture.merge(&by("/a/scale", "other"), &scale).await;
+    assert_eq!(owners_of_size(&fixture).await, ["scaler Update scale"]);
+    let apply = async |replicas: i64, query: &str| {
+        let scale = json!({
+            "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"},
+            "spec": {"replicas": replicas},
+        });
+        let uri = format!("{}{query}", by("/a/scale", "applier"));
+        let media = "application/apply-patch+yaml";
+        fixture
+            .call(Method::PATCH, &uri, media, scale.to_string())
+            .await
     };
-    for good in ["foregroundDeletion", "kubernetes", "example.com/x"] {
-        assert_eq!(fixture.post(maps, &map(good)).await.0, 201, "{good}");
-    }
-    let (code, answer) = fixture.post(maps, &map("nonsense")).await;
-    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
+    let (code, status) = apply(7, "").await;
     assert_eq!(
-        answer["details"]["causes"],
-        json!([{
-            "reason": "FieldValueInvalid", "field": "metadata.finalizers[1]",
-            "message": "Invalid value: \"nonsense\": name is neither a standard finalizer name nor \
-                        is it fully qualified",
-        }])
+        (code.as_u16(), &status["details"]["causes"][0]["message"]),
+        (
+            409,
+            &json!("conflict with \"scaler\" with subresource \"scale\" using test.heddle.dev/v1")
+        )
     );
-    let mut widget = raw("free");
-    widget["metadata"]["finalizers"] = json!(["nonsense"]);
-    assert_eq!(fixture.post(WIDGETS, &widget).await.0, 201);
-}
-
-#[tokio::test]
-async fn a_list_says_how_it_takes_its_version() {
-    let fixture = fixture();
-    let forbidden = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: \
-                     resourceVersionMatch";
-    for (query, message) in [
-        (
-            "resourceVersionMatch=Exact",
-            format!("{forbidden} is forbidden unless resourceVersion is provided"),
-        ),
-        (
-            "resourceVersionMatch=Exact&resourceVersion=0",
-            format!("{forbidden} \"exact\" is forbidden for resourceVersion \"0\""),
-        ),
-        (
-            "resourceVersionMatch=NotOlderThan&resourceVersion=1&continue=x",
-            format!("{forbidden} is forbidden when continue is provided"),
-        ),
-        (
-            "resourceVersionMatch=Newest&resourceVersion=1",
-            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \
-             \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\""
-                .to_owned(),
-        ),
-    ] {
-        let (code, answer) = fixture.get(&format!("{WIDGETS}?{query}")).await;
-        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
-        assert_eq!(answer["message"], message);
-    }
-    for (query, message) in [
-        (
-            "resourceVersionMatch=NotOlderThan&resourceVersion=1",
-            format!("{forbidden} is forbidden for watch unless sendInitialEvents is provided"),
-        ),
-        (
-            "sendInitialEvents=true&resourceVersionMatch=Exact",
-            "ListOptions.meta.k8s.io \"\" is invalid: [resourceVersionMatch: Forbidden: \
-             sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, \
-             resourceVersionMatch: Unsupported value: \"Exact\": supported values: \
-             \"NotOlderThan\"]"
-                .to_owned(),
-        ),
-    ] {
-        let (code, answer) = fixture.get(&format!("{WIDGETS}?watch=true&{query}")).await;
-        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
-        assert_eq!(answer["message"], message);
-    }
-    let query = "resourceVersionMatch=NotOlderThan&resourceVersion=0";
-    assert_eq!(fixture.get(&format!("{WIDGETS}?{query}")).await.0, 200);
+    let (code, answer) = apply(7, "&force=true").await;
+    assert_eq!(
+        (code.as_u16(), &answer["spec"]["replicas"]),
+        (200, &json!(7))
+    );
+    assert_eq!(owners_of_size(&fixture).await, ["applier Apply scale"]);
+    let (_, whole) = fixture.get(&format!("{WIDGETS}/a")).await;
+    assert_eq!(whole["spec"], json!({"size": 7, "text": "kept"}));
+    // A write of the object takes the number back.
+    fixture
+        .merge(&by("/a", "maker"), &json!({"spec": {"size": 2}}))
+        .await;
+    assert_eq!(owners_of_size(&fixture).await, ["maker Update "]);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, BodyStream, Full};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, PostParams, WatchEvent, WatchParams};
@@ -320,4 +320,55 @@ async fn closing_ends_watches_and_refuses_writes() {
         200,
         "reads go on"
     );
+}
+
+#[tokio::test]
+async fn a_list_says_how_it_takes_its_version() {
+    let fixture = fixture();
+    let forbidden = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: \
+                     resourceVersionMatch";
+    for (query, message) in [
+        (
+            "resourceVersionMatch=Exact",
+            format!("{forbidden} is forbidden unless resourceVersion is provided"),
+        ),
+        (
+            "resourceVersionMatch=Exact&resourceVersion=0",
+            format!("{forbidden} \"exact\" is forbidden for resourceVersion \"0\""),
+        ),
+        (
+            "resourceVersionMatch=NotOlderThan&resourceVersion=1&continue=x",
+            format!("{forbidden} is forbidden when continue is provided"),
+        ),
+        (
+            "resourceVersionMatch=Newest&resourceVersion=1",
+            "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \
+             \"Newest\": supported values: \"Exact\", \"NotOlderThan\", \"\""
+                .to_owned(),
+        ),
+    ] {
+        let (code, answer) = fixture.get(&format!("{WIDGETS}?{query}")).await;
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+        assert_eq!(answer["message"], message);
+    }
+    for (query, message) in [
+        (
+            "resourceVersionMatch=NotOlderThan&resourceVersion=1",
+            format!("{forbidden} is forbidden for watch unless sendInitialEvents is provided"),
+        ),
+        (
+            "sendInitialEvents=true&resourceVersionMatch=Exact",
+            "ListOptions.meta.k8s.io \"\" is invalid: [resourceVersionMatch: Forbidden: \
+             sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, \
+             resourceVersionMatch: Unsupported value: \"Exact\": supported values: \
+             \"NotOlderThan\"]"
+                .to_owned(),
+        ),
+    ] {
+        let (code, answer) = fixture.get(&format!("{WIDGETS}?watch=true&{query}")).await;
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+        assert_eq!(answer["message"], message);
+    }
+    let query = "resourceVersionMatch=NotOlderThan&resourceVersion=0";
+    assert_eq!(fixture.get(&format!("{WIDGETS}?{query}")).await.0, 200);
 }
