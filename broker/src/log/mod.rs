@@ -38,7 +38,10 @@
 pub mod absent;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
+pub mod partitions;
 pub mod segment;
 #[cfg(any(test, feature = "test-util"))]
 pub mod suite;
@@ -53,6 +56,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
+
+pub use partitions::Partitions;
 
 use crate::event::Event;
 
@@ -315,6 +320,11 @@ pub trait LogStore: Send + Sync + std::fmt::Debug + 'static {
     /// Opens the log `name`, and creates it where there is none. Opening an open log returns the
     /// same one. A name is 1 to 512 bytes of any text.
     fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError>;
+
+    /// Opens the log `name` with all of its partitions, where the store keeps several.
+    fn open_all(&self, name: &str, retention: Retention) -> Result<Partitions, OpenError> {
+        self.open(name, retention).map(Partitions::from)
+    }
 
     /// Removes the log and all of its events. Removing what is not there is no error.
     fn remove(&self, name: &str) -> Result<(), OpenError>;

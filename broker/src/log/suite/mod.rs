@@ -171,7 +171,7 @@ pub fn check_batch(batch: &ReadBatch, from: Offset) {
 }
 
 /// Appends the events of that range, one by one.
-async fn fill(log: &dyn Log, events: std::ops::Range<u64>, size: usize) {
+pub async fn fill(log: &dyn Log, events: std::ops::Range<u64>, size: usize) {
     for n in events {
         log.append(vec![event(n, size)]).unwrap().await.unwrap();
     }

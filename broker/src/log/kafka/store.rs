@@ -1,0 +1,325 @@
+//! The logs behind one cluster.
+//!
+//! Nothing here waits for a server: opening answers from memory. A topic that is not known yet is looked up
+//! or made by a task, and until that is done, opening is an error that says what is going on. A counter
+//! that the caller gives tells when it is worth asking again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::access::Access;
+use super::cluster::{Cluster, PAUSE};
+use super::log::{KafkaLog, Shared};
+use super::topic::{self, Template, Topic};
+use super::upkeep::{self, Pace};
+use crate::clock::{Clock, SystemClock};
+use crate::log::{Health, Log, LogStore, OpenError, Partitions, Retention, check_name};
+
+/// How to reach a cluster, and how to treat it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How to reach it.
+    pub access: Access,
+    /// Gives events their times.
+    pub clock: Arc<dyn Clock>,
+    /// How often to look after a topic that is busy, and after one that is idle.
+    pub upkeep: (Duration, Duration),
+}
+
+impl Options {
+    /// The usual ones, by the machine's clock.
+    #[must_use]
+    pub fn new(access: Access) -> Self {
+        Self {
+            access,
+            clock: Arc::new(SystemClock),
+            upkeep: (Duration::from_secs(1), Duration::from_secs(10)),
+        }
+    }
+}
+
+/// Logs in the topics of one cluster, all made like one template.
+#[derive(Clone, Debug)]
+pub struct KafkaStore {
+    inner: Arc<Inner>,
+    template: Template,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cluster: Arc<Cluster>,
+    pace: Pace,
+    logs: Mutex<Logs>,
+    changes: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Logs {
+    open: BTreeMap<String, Open>,
+    opening: BTreeMap<String, Opening>,
+    /// Logs that are gone, whose topics are to be deleted, and the names of those.
+    removing: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Open {
+    partitions: Partitions,
+    topic: Arc<Topic>,
+    closed: CancellationToken,
+}
+
+/// A log whose topic is being looked up.
+#[derive(Debug)]
+struct Opening {
+    template: Template,
+    /// What is going on, or why it has failed.
+    state: String,
+}
+
+impl KafkaStore {
+    /// A store behind the servers in `options`. Connects in the background, and again whenever the
+    /// connection is lost. All tasks run on `tracker` until `stop`. `changes` grows whenever a log was
+    /// opened or could not be: opening answers anew then.
+    #[must_use]
+    pub fn start(
+        options: Options,
+        template: Template,
+        changes: Arc<watch::Sender<u64>>,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let Options {
+            access,
+            clock,
+            upkeep: (least, most),
+        } = options;
+        Self {
+            inner: Arc::new(Inner {
+                cluster: Cluster::start(access, clock, tracker, stop),
+                pace: Pace { least, most },
+                logs: Mutex::default(),
+                changes,
+            }),
+            template,
+        }
+    }
+
+    /// The same store for logs whose topics are as in `template`.
+    #[must_use]
+    pub fn with(&self, template: Template) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            template,
+        }
+    }
+}
+
+impl LogStore for KafkaStore {
+    fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
+        let partitions = self.open_all(name, retention)?;
+        Ok(Arc::clone(partitions.first()))
+    }
+
+    fn open_all(&self, name: &str, retention: Retention) -> Result<Partitions, OpenError> {
+        check_name(name)?;
+        let mut logs = self.inner.logs.lock();
+        if let Some(open) = logs.open.get(name) {
+            open.partitions.set_retention(retention);
+            return Ok(open.partitions.clone());
+        }
+        let known = logs.opening.get(name);
+        if known.is_none_or(|known| known.template != self.template) {
+            let state = "its topic is being looked up on the Kafka servers".to_owned();
+            let opening = Opening {
+                template: self.template.clone(),
+                state,
+            };
+            // A task that looks for another topic ends when it sees that it is not wanted.
+            logs.opening.insert(name.to_owned(), opening);
+            let (inner, template) = (Arc::clone(&self.inner), self.template.clone());
+            let name = name.to_owned();
+            self.inner.cluster.tracker.spawn(async move {
+                let stop = inner.cluster.stop.clone();
+                let look_up = inner.look_up(name, template, retention);
+                stop.run_until_cancelled(look_up).await;
+            });
+        }
+        let opening = logs.opening.get(name);
+        Err(OpenError {
+            name: name.to_owned(),
+            reason: opening
+                .map(|opening| opening.state.clone())
+                .unwrap_or_default(),
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), OpenError> {
+        let mut logs = self.inner.logs.lock();
+        let open = logs.open.remove(name).map(|open| {
+            open.closed.cancel();
+            (open.topic.name.clone(), open.topic.external)
+        });
+        let opening = logs.opening.remove(name);
+        let opening = opening.map(|one| (one.template.topic, one.template.external));
+        let topic = open.or(opening);
+        let Some((topic, false)) = topic else {
+            return Ok(());
+        };
+        if logs
+            .removing
+            .insert(name.to_owned(), topic.clone())
+            .is_none()
+        {
+            let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
+            self.inner.cluster.tracker.spawn(inner.delete(name, topic));
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let logs = self.inner.logs.lock();
+        let names = logs.open.keys().chain(logs.opening.keys());
+        names.cloned().collect()
+    }
+
+    fn health(&self) -> Health {
+        match self.inner.cluster.reach.check() {
+            Ok(()) => Health::Ready,
+            Err(reason) => Health::Degraded(reason.to_string()),
+        }
+    }
+}
+
+impl Inner {
+    fn tell(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Opens a log, and tries until it is open or nobody wants it any more.
+    async fn look_up(self: Arc<Self>, name: String, template: Template, retention: Retention) {
+        loop {
+            match self.find(&template).await {
+                Ok((topic, ends)) => {
+                    self.open(&name, &topic, &ends, retention, &template);
+                    return self.tell();
+                }
+                Err(reason) => {
+                    let mut logs = self.logs.lock();
+                    let opening = logs.opening.get_mut(&name);
+                    let Some(opening) = opening.filter(|one| one.template == template) else {
+                        return;
+                    };
+                    let news = opening.state != reason;
+                    opening.state.clone_from(&reason);
+                    drop(logs);
+                    if news {
+                        tracing::warn!(log = %name, %reason, "a topic could not be opened");
+                        self.tell();
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Finds the topic of a template, and where its partitions begin and end.
+    async fn find(&self, template: &Template) -> Result<(Arc<Topic>, Vec<(u64, u64)>), String> {
+        self.cluster
+            .reach
+            .check()
+            .map_err(|reason| reason.to_string())?;
+        // A log that is being removed has to be gone before another one takes its topic.
+        let removed = |logs: &Logs| logs.removing.values().any(|topic| *topic == template.topic);
+        if removed(&self.logs.lock()) {
+            return Err("the topic that had its name is being deleted".to_owned());
+        }
+        let clients = self
+            .cluster
+            .clients()
+            .map_err(|reason| reason.to_string())?;
+        let topic = Topic::find(&clients, template).await?;
+        let mut ends = Vec::new();
+        for partition in 0..topic.partitions {
+            ends.push(clients.ends(&topic.name, partition).await?);
+        }
+        Ok((topic, ends))
+    }
+
+    /// Opens the log of a topic that was found, and starts its tasks; unless nobody wants it any more.
+    fn open(
+        &self,
+        name: &str,
+        topic: &Arc<Topic>,
+        ends: &[(u64, u64)],
+        retention: Retention,
+        template: &Template,
+    ) {
+        let mut logs = self.logs.lock();
+        let wanted = logs
+            .opening
+            .get(name)
+            .is_some_and(|one| one.template == *template);
+        if !wanted {
+            return;
+        }
+        let closed = self.cluster.stop.child_token();
+        let partition = |(number, ends): (i32, &(u64, u64))| {
+            let closed = closed.clone();
+            Arc::new(KafkaLog::new(
+                &self.cluster,
+                topic,
+                number,
+                *ends,
+                retention,
+                closed,
+            ))
+        };
+        let made: Vec<Arc<KafkaLog>> = (0..).zip(ends).map(partition).collect();
+        let shared: Vec<Arc<Shared>> = made.iter().map(|log| Arc::clone(log.shared())).collect();
+        let dynamic = made.into_iter().map(|log| log as Arc<dyn Log>);
+        let Some(partitions) = Partitions::new(dynamic.collect()) else {
+            return;
+        };
+        partitions.set_retention(retention);
+        logs.opening.remove(name);
+        let open = Open {
+            partitions,
+            topic: Arc::clone(topic),
+            closed,
+        };
+        logs.open.insert(name.to_owned(), open);
+        let upkeep = upkeep::run(Arc::clone(topic), shared, self.pace);
+        self.cluster.tracker.spawn(upkeep);
+    }
+
+    /// Deletes the topic of a log, and tries until it is gone or the process ends. One attempt is always
+    /// made.
+    async fn delete(self: Arc<Self>, name: String, topic: String) {
+        loop {
+            let deleted = match self.cluster.clients() {
+                Ok(clients) => topic::delete(&clients, &topic).await,
+                Err(reason) => Err(reason.to_string()),
+            };
+            match deleted {
+                Ok(()) => break,
+                Err(reason) => {
+                    tracing::debug!(topic, %reason, "a topic is not deleted yet");
+                    let pause = tokio::time::sleep(PAUSE);
+                    if self.cluster.stop.run_until_cancelled(pause).await.is_none() {
+                        tracing::warn!(topic, %reason, "a topic was not deleted before the end");
+                        return;
+                    }
+                }
+            }
+        }
+        tracing::info!(topic, "a topic was deleted");
+        self.logs.lock().removing.remove(&name);
+        self.tell();
+    }
+}
