@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 
-use crate::log::Log;
+use crate::log::Partitions;
 
 /// What kind of thing an address belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,25 +30,25 @@ pub struct Entry {
     /// The name of the resource.
     pub name: Arc<str>,
     /// Where its events are kept.
-    pub log: Arc<dyn Log>,
+    pub logs: Partitions,
     /// Counts the events that were kept; found once, so that no request has to look for it.
     pub(crate) kept: OnceLock<Counter>,
 }
 
 impl Entry {
-    /// An entry for a log.
+    /// An entry for a log, or for the partitions of one.
     #[must_use]
     pub fn new(
         kind: EntryKind,
         namespace: impl Into<Arc<str>>,
         name: impl Into<Arc<str>>,
-        log: Arc<dyn Log>,
+        logs: impl Into<Partitions>,
     ) -> Self {
         Self {
             kind,
             namespace: namespace.into(),
             name: name.into(),
-            log,
+            logs: logs.into(),
             kept: OnceLock::new(),
         }
     }

@@ -118,7 +118,7 @@ impl World {
             uid: format!("uid-{number}").into(),
             source: Source {
                 name: "broker".into(),
-                log: Arc::clone(&self.log),
+                logs: Arc::clone(&self.log).into(),
             },
             filter: Filter::Attributes(AttributesFilter::new([("type", kind)])),
             subscriber: Some(Target {

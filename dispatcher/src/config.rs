@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_broker::filter::Filter;
-use heddle_broker::log::{Log, Offset};
+use heddle_broker::log::partitions::name_of;
+use heddle_broker::log::{Log, Offset, Partitions};
 use http::Uri;
 use jiff::Timestamp;
 
@@ -34,8 +35,16 @@ impl std::fmt::Display for ConsumerId {
 pub struct Source {
     /// The log's name. Consumers with the same name share one reader.
     pub name: Arc<str>,
-    /// The log.
-    pub log: Arc<dyn Log>,
+    /// The log, or the partitions of one, which are read side by side.
+    pub logs: Partitions,
+}
+
+impl Source {
+    /// The partitions, each under a name of its own.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Arc<str>, &Arc<dyn Log>)> {
+        let logs = self.logs.all().iter().enumerate();
+        logs.map(|(number, log)| (name_of(&self.name, number).into(), log))
+    }
 }
 
 /// Somewhere that events are delivered to.
@@ -63,7 +72,7 @@ pub enum Protocol {
 #[derive(Clone, Debug)]
 pub enum ReplyTo {
     /// Back into the broker's log, with its TTL counted down.
-    Log(Arc<dyn Log>),
+    Log(Partitions),
     /// To an address.
     Target(Target),
 }
@@ -129,7 +138,8 @@ pub enum Order {
     /// As fast as the window allows.
     #[default]
     Unordered,
-    /// One after the other, in log order; a retry holds up what follows.
+    /// One after the other, in log order; a retry holds up what follows. Each partition is a line of
+    /// its own.
     Ordered,
     /// In log order among events with the same key (`partitionkey`, else `subject`); events
     /// without a key are unordered.
@@ -173,9 +183,9 @@ pub struct ConsumerConfig {
     pub policy: DeliveryPolicy,
     /// Order of deliveries.
     pub order: Order,
-    /// The most deliveries at the same time.
+    /// The most deliveries at the same time, over all partitions.
     pub max_in_flight: u32,
-    /// Where to start without a stored position.
+    /// Where to start without a stored position: in each partition.
     pub start: Start,
     /// How long the position outlives a deleted resource, for one of the same name to resume.
     pub keep_position: Option<Duration>,

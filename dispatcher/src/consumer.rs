@@ -34,6 +34,7 @@ use crate::positions::Position;
 use crate::quiet::Quiet;
 use crate::route::Routes;
 use crate::stats::{Board, count};
+use crate::turns::Hold;
 use crate::window::{Budget, Limits, Window};
 
 mod attempt;
@@ -64,7 +65,8 @@ pub(crate) struct Shared {
     pub(crate) seat: Arc<Seat>,
     pub(crate) board: Board,
     pub(crate) meters: Meters,
-    pub(crate) dead_letters: OnceLock<Arc<dyn Log>>,
+    /// The consumer's own dead letter log, once it is open: one for all partitions.
+    pub(crate) dead_letters: Arc<OnceLock<Arc<dyn Log>>>,
 }
 
 /// When a consumer ends.
@@ -85,6 +87,8 @@ pub(crate) struct Consumer {
     window: Window,
     window_bytes: usize,
     budget: Arc<Budget>,
+    /// What it may have under way, of what all parts of the consumer may.
+    turns: Hold,
     reading: Reading,
     read: Option<Read>,
     /// No read before this long.
@@ -104,6 +108,8 @@ enum Wake {
     Done(Done),
     Read((Offset, Result<ReadBatch, ReadError>)),
     Changed,
+    /// There may be a turn to be had.
+    Turn,
     Stop,
     Force,
     Look,
@@ -115,8 +121,8 @@ impl Consumer {
         tools: Arc<Tools>,
         ends: Ends,
         reading: Reading,
-        window_bytes: usize,
-        budget: Arc<Budget>,
+        (window_bytes, budget): (usize, Arc<Budget>),
+        turns: Hold,
         seed: u64,
     ) -> Self {
         let routes = Arc::clone(&shared.routes.lock());
@@ -125,6 +131,7 @@ impl Consumer {
             window,
             window_bytes,
             budget,
+            turns,
             shared,
             tools,
             ends,
@@ -148,10 +155,12 @@ impl Consumer {
             if self.reordering && self.jobs.is_empty() {
                 self.reorder();
             }
+            self.turns.keep(self.window.in_flight());
             // Without a subscriber nothing is taken either: what is wanted may change with it.
             if !self.reordering && !self.routes.is_held() {
                 self.fill();
                 self.start();
+                self.turns.keep(self.window.in_flight());
             }
             self.publish();
             match self.wait().await {
@@ -164,6 +173,7 @@ impl Consumer {
                 Wake::Read((from, result)) => self.take_read(from, result),
                 Wake::Changed => self.change(),
                 Wake::Look => self.paused = false,
+                Wake::Turn => self.turns.rest(),
                 Wake::Stop => break,
                 Wake::Force => return,
             }
@@ -174,8 +184,10 @@ impl Consumer {
 
     async fn wait(&mut self) -> Wake {
         let now = self.tools.clock.now();
-        // Nothing is started while the order changes, or without a subscriber: no wait matters then.
-        let due = if self.reordering || self.routes.is_held() {
+        // Nothing is started while the order changes, without a subscriber, or without a turn: no wait
+        // matters then.
+        let starved = self.turns.is_starved();
+        let due = if self.reordering || self.routes.is_held() || starved {
             None
         } else {
             self.window.next_due()
@@ -201,6 +213,7 @@ impl Consumer {
                 }
             } => Wake::Read(result),
             () = self.reading.inbox().ready(), if follows => Wake::Look,
+            () = self.turns.freed(), if starved => Wake::Turn,
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => Wake::Look,
         }
     }
@@ -245,7 +258,9 @@ impl Consumer {
             return;
         }
         let now = self.tools.clock.now();
-        while let Some(offset) = self.window.start(now) {
+        while self.turns.take()
+            && let Some(offset) = self.window.start(now)
+        {
             self.resume(offset);
         }
     }

@@ -7,35 +7,34 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use heddle_broker::clock::Clock;
 use heddle_broker::filter::index::Pruning;
-use heddle_broker::log::{LogStore, Offset, OpenError as LogOpenError, ReadError};
+use heddle_broker::log::{LogStore, OpenError as LogOpenError, ReadError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
-use crate::config::{ConsumerConfig, ConsumerId, Source, Start};
-use crate::consumer::{Consumer, Ends, Reading, Shared, Tools, open_dead_letters};
-use crate::cursor::Cursor;
-use crate::delivery::dead_letter;
+use crate::config::{ConsumerConfig, ConsumerId, Source};
+use crate::consumer::{Ends, Tools};
 use crate::feed::{Feeds, Seat};
 use crate::metrics::{self, Metrics, Observed};
-use crate::positions::{OpenError, Position, Positions, State};
-use crate::route::{Roads, Routes, fnv1a};
-use crate::stats::{Board, ConsumerStats};
+use crate::positions::{OpenError, Positions};
+use crate::route::{Roads, fnv1a};
+use crate::stats::ConsumerStats;
 use crate::subscriber::LocalSubscribers;
 use crate::subscriber::http::Executor;
 use crate::window::Budget;
 
 mod letters;
+mod parts;
 
 pub use letters::DeadLetters;
+use parts::Running;
 
 /// What a dispatcher is opened with.
 #[derive(Debug)]
@@ -87,16 +86,6 @@ pub enum ApplyError {
     /// Its dead letter log, which exists, could not be opened.
     #[error(transparent)]
     DeadLetters(#[from] LogOpenError),
-}
-
-#[derive(Debug)]
-struct Running {
-    shared: Arc<Shared>,
-    ends: Ends,
-    done: CancellationToken,
-    source: Source,
-    /// Locked by whoever redrives its dead letters.
-    redriving: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// See the module.
@@ -229,7 +218,9 @@ impl Dispatcher {
     /// Says that all consumers of a log have been applied. As long as it has none, retention may
     /// remove what is in it.
     pub fn settled(&self, source: &Source) {
-        self.positions.settled(&source.name, &source.log);
+        for (name, log) in source.parts() {
+            self.positions.settled(&name, log);
+        }
     }
 
     /// Says that a log is gone.
@@ -247,7 +238,7 @@ impl Dispatcher {
     #[must_use]
     pub fn pruning(&self, id: &ConsumerId) -> Option<Pruning> {
         let consumers = self.consumers.lock();
-        let routes = Arc::clone(&consumers.get(id)?.shared.routes.lock());
+        let routes = Arc::clone(&consumers.get(id)?.first()?.routes.lock());
         drop(consumers);
         Some(routes.config.filter.pruning())
     }
@@ -267,30 +258,12 @@ impl Dispatcher {
     /// Changes a running consumer. False when it does not run, or has to be started again.
     fn change(&self, config: &ConsumerConfig) -> bool {
         let consumers = self.consumers.lock();
-        let Some(running) = consumers.get(&config.id) else {
-            return false;
-        };
-        let shared = &running.shared;
-        let before = Arc::clone(&shared.routes.lock());
-        let same_source = running.source.name == config.source.name
-            && Arc::ptr_eq(&running.source.log, &config.source.log);
-        let same_resource = before.config.uid == config.uid || config.keep_position.is_some();
-        if !same_source || !same_resource || running.done.is_cancelled() {
-            return false;
+        let running = consumers.get(&config.id);
+        let changed = running.is_some_and(|running| running.change(config, self));
+        if changed {
+            debug!(consumer = %config.id, "changed");
         }
-        if before.config.uid != config.uid || before.config.keep_position != config.keep_position {
-            Positions::resume(
-                &shared.position,
-                Arc::clone(&config.uid),
-                config.keep_position,
-            );
-        }
-        choose(&shared.seat, config);
-        let routes = Routes::new(config.clone(), &self.roads, Some(&before));
-        *shared.routes.lock() = Arc::new(routes);
-        shared.changed.notify_one();
-        debug!(consumer = %config.id, "changed");
-        true
+        changed
     }
 
     /// Stops a consumer's task and waits for its end. Its position stays.
@@ -299,148 +272,10 @@ impl Dispatcher {
             return;
         };
         running.ends.force.cancel();
-        running.done.cancelled().await;
+        for part in &running.parts {
+            part.done.cancelled().await;
+        }
         drop(running.redriving.lock().await);
-    }
-
-    /// Starts a consumer. True when it has a new position.
-    async fn start(&self, config: ConsumerConfig) -> Result<bool, ApplyError> {
-        let Source { name, log } = config.source.clone();
-        let (position, fresh) = self.position(&config).await?;
-        self.positions.serve(&name, &log);
-        let seat = Arc::new(Seat::take(
-            self.feeds.get(&name, &log),
-            self.window_bytes / 2,
-            Arc::clone(&self.budget),
-            Arc::clone(&position),
-        ));
-        choose(&seat, &config);
-        let id = config.id.clone();
-        let floor = position.look(|state| state.cursor.floor());
-        let shared = Arc::new(Shared {
-            id: id.clone(),
-            routes: Mutex::new(Arc::new(Routes::new(config.clone(), &self.roads, None))),
-            changed: Notify::new(),
-            position,
-            seat: Arc::clone(&seat),
-            board: Board::default(),
-            meters: self.metrics.meters(&id),
-            dead_letters: OnceLock::new(),
-        });
-        if self.with_dead_letters.contains(&dead_letter::log_name(&id)) {
-            open_dead_letters(&shared, &self.tools).await?;
-        }
-        let ends = Ends {
-            stop: self.ends.stop.child_token(),
-            force: self.ends.force.child_token(),
-        };
-        let budget = Arc::clone(&self.budget);
-        let consumer = Consumer::new(
-            Arc::clone(&shared),
-            Arc::clone(&self.tools),
-            ends.clone(),
-            Reading::new(log, seat, Arc::clone(&budget), floor),
-            self.window_bytes,
-            budget,
-            self.seed ^ fnv1a(&id.to_string()),
-        );
-        let done = CancellationToken::new();
-        let guard = done.clone().drop_guard();
-        let task = self.running.track_future(async move {
-            let _done = guard;
-            consumer.run().await;
-        });
-        self.tools.tracker.spawn(task);
-        info!(consumer = %id, offset = floor, "started");
-        let running = Running {
-            shared,
-            ends,
-            done,
-            source: config.source,
-            redriving: Arc::default(),
-        };
-        self.consumers.lock().insert(id, running);
-        Ok(fresh)
-    }
-
-    /// The position that a consumer starts at. True when it is new.
-    async fn position(&self, config: &ConsumerConfig) -> Result<(Arc<Position>, bool), ApplyError> {
-        let Source { name, log } = &config.source;
-        let stats = log.stats();
-        let mut at = None;
-        if let Some(found) = self.positions.find(&config.id) {
-            let (damaged, resumes, next) = found.look(|state| {
-                let same = state.uid == config.uid || config.keep_position.is_some();
-                (
-                    state.damaged,
-                    same && state.log == *name,
-                    state.cursor.next(),
-                )
-            });
-            if damaged || (resumes && next > stats.next) {
-                // What it pointed to is not known, or was a log that is not there any more.
-                at = Some(stats.first);
-            } else if resumes {
-                Positions::resume(&found, Arc::clone(&config.uid), config.keep_position);
-                return Ok((found, false));
-            }
-        }
-        let at = match at {
-            Some(at) => at,
-            None => self
-                .first(config)
-                .await
-                .map_err(|source| ApplyError::Start {
-                    id: config.id.clone(),
-                    source,
-                })?,
-        };
-        let state = State::new(
-            Arc::clone(&config.uid),
-            Arc::clone(name),
-            Cursor::at(at),
-            config.keep_position,
-        );
-        Ok((self.positions.create(&config.id, state), true))
-    }
-
-    /// Where a consumer without a position starts.
-    async fn first(&self, config: &ConsumerConfig) -> Result<Offset, ReadError> {
-        let log = &config.source.log;
-        let tail = *log.tail().borrow();
-        match config.start {
-            Start::Latest => Ok(tail),
-            Start::Earliest => Ok(log.stats().first),
-            Start::Time(time) => log.offset_at(time).await,
-            Start::Offset(offset) => Ok(offset.clamp(log.stats().first, tail)),
-        }
-    }
-}
-
-impl Running {
-    fn stats(&self) -> ConsumerStats {
-        let shared = &self.shared;
-        let inbox = shared.seat.inbox();
-        // Looked at before the position: if that rides, it is done with everything up to there.
-        let progress = inbox.progress();
-        let (floor, next, open, rides) = shared.position.look(|state| {
-            let cursor = &state.cursor;
-            let rides = state.rides.is_some();
-            (cursor.floor(), cursor.next(), cursor.open_len(), rides)
-        });
-        let (looked_at, queued) = progress.unwrap_or((next, 0));
-        let looked_at = looked_at.max(next);
-        let tail = *self.source.log.tail().borrow();
-        let (letters, kept) = letters::count(shared);
-        ConsumerStats {
-            position: if rides && open == 0 { looked_at } else { floor },
-            following: progress.is_some(),
-            next: looked_at,
-            backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
-            dead_letters_kept: kept,
-            dead_letters_expired: letters.expired_unread,
-            ..shared.board.stats(inbox.counts())
-        }
     }
 }
 

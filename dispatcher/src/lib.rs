@@ -20,6 +20,7 @@ pub mod reply;
 mod route;
 pub mod stats;
 pub mod subscriber;
+mod turns;
 mod window;
 mod wire;
 

@@ -11,6 +11,9 @@
 //!   ride/<id BE>                                -> offset BE
 //! ```
 //!
+//! A consumer of a log with partitions has a position in each; those after the first end in `#` and the
+//! number of the partition, in names of positions and of logs.
+//!
 //! Only retries that still wait when they are written are written, so that a short one costs
 //! nothing. Consumers that keep up and want nothing of what comes share a [`Ride`], so that however
 //! many they are they cost one record of eight bytes.
@@ -24,12 +27,14 @@
 //! 3. A record that cannot be read means redelivery from the oldest event, never a skipped one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use heddle_broker::clock::Clock;
+use heddle_broker::log::partitions::{name_of, whole_of};
 use heddle_broker::log::{Log, LogStore, Offset};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -202,13 +207,13 @@ impl Positions {
         self.release();
     }
 
-    /// The log is gone.
+    /// The log is gone, with all of its partitions.
     pub(crate) fn unserve(&self, name: &str) {
-        self.logs.lock().remove(name);
+        self.logs.lock().retain(|known, _| whole_of(known) != name);
     }
 
     /// The position of a consumer, where there is one that has not expired.
-    pub(crate) fn find(&self, id: &ConsumerId) -> Option<Arc<Position>> {
+    pub(crate) fn find(&self, id: &impl Display) -> Option<Arc<Position>> {
         let position = self.known.lock().get(&id.to_string()).cloned()?;
         let now = self.clock.now();
         let expired = position.look(|state| state.expires.is_some_and(|end| end <= now));
@@ -216,7 +221,7 @@ impl Positions {
     }
 
     /// Puts a consumer at a new position, in the place of one that it may have.
-    pub(crate) fn create(&self, id: &ConsumerId, mut state: State) -> Arc<Position> {
+    pub(crate) fn create(&self, id: &impl Display, mut state: State) -> Arc<Position> {
         let name = id.to_string();
         // The log is kept for it from now on, not only when it has been written.
         let stand = state.stand();
@@ -257,9 +262,16 @@ impl Positions {
         });
     }
 
-    /// The resource is gone: its position goes too, at once or after its grace.
+    /// The resource is gone: its positions go too, at once or after its grace.
     pub(crate) fn forget(&self, id: &ConsumerId) {
-        self.forget_named(&id.to_string());
+        let whole = id.to_string();
+        for partition in 0.. {
+            let name = name_of(&whole, partition);
+            if !self.known.lock().contains_key(&name) {
+                return;
+            }
+            self.forget_named(&name);
+        }
     }
 
     fn forget_named(&self, name: &str) {
@@ -293,7 +305,7 @@ impl Positions {
             let known = self.known.lock();
             known
                 .keys()
-                .filter(|name| !existing.contains(*name))
+                .filter(|name| !existing.contains(whole_of(name)))
                 .cloned()
                 .collect()
         };

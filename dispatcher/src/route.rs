@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use ::http::HeaderValue;
-use heddle_broker::log::{Log, Offset};
+use heddle_broker::log::{Offset, Partitions};
 use tracing::warn;
 
 use crate::config::{ConsumerConfig, Protocol, ReplyTo, Target};
@@ -45,7 +45,7 @@ impl Route {
 /// Where replies go.
 #[derive(Clone, Debug)]
 pub(crate) enum ReplyRoute {
-    Log(Arc<dyn Log>),
+    Log(Partitions),
     Route(Route),
 }
 
@@ -86,7 +86,7 @@ impl Routes {
         Self {
             subscriber,
             reply: config.reply.as_ref().map(|reply| match reply {
-                ReplyTo::Log(log) => ReplyRoute::Log(Arc::clone(log)),
+                ReplyTo::Log(logs) => ReplyRoute::Log(logs.clone()),
                 ReplyTo::Target(target) => ReplyRoute::Route(route(target)),
             }),
             dead_letter: config.dead_letter.as_ref().map(route),

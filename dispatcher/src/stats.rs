@@ -12,9 +12,9 @@ use crate::feed::{Counts, FilterTrouble};
 /// The state of one consumer at one moment. Counts are since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConsumerStats {
-    /// Everything below this offset is done.
+    /// Everything below this offset is done; with several partitions, the sum of theirs.
     pub position: Offset,
-    /// Everything below this offset has been looked at.
+    /// Everything below this offset has been looked at; with several partitions, the sum of theirs.
     pub next: Offset,
     /// Events not delivered or not looked at.
     pub backlog: u64,
@@ -58,6 +58,37 @@ pub struct ConsumerStats {
     pub missing: u64,
     /// The last failure, for people.
     pub last_error: Option<String>,
+}
+
+impl ConsumerStats {
+    /// Adds what another partition's part of the same consumer does. Positions are added up too: what they
+    /// say together is how much has been done.
+    pub(crate) fn add(&mut self, part: Self) {
+        self.position += part.position;
+        self.next += part.next;
+        self.backlog += part.backlog;
+        let oldest = [self.oldest_undelivered, part.oldest_undelivered];
+        self.oldest_undelivered = oldest.into_iter().flatten().min();
+        self.in_flight += part.in_flight;
+        self.waiting_retry += part.waiting_retry;
+        self.held += part.held;
+        self.held_bytes += part.held_bytes;
+        self.following &= part.following;
+        self.seen += part.seen;
+        self.matched += part.matched;
+        self.filter_errors += part.filter_errors;
+        self.last_filter_error = self.last_filter_error.take().or(part.last_filter_error);
+        self.delivered += part.delivered;
+        self.failed_attempts += part.failed_attempts;
+        self.dead_lettered += part.dead_lettered;
+        self.kept += part.kept;
+        self.dead_letters_kept += part.dead_letters_kept;
+        self.dead_letters_expired += part.dead_letters_expired;
+        self.replies += part.replies;
+        self.dropped_replies += part.dropped_replies;
+        self.missing += part.missing;
+        self.last_error = self.last_error.take().or(part.last_error);
+    }
 }
 
 /// What a consumer's task tells others.

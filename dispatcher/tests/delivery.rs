@@ -85,7 +85,7 @@ async fn what_a_subscriber_sees() {
     let world = World::new();
     let subscriber = HttpSubscriber::answers(vec![Answer::Status(503), Answer::Status(200)]).await;
     let config = ConsumerConfig {
-        reply: Some(ReplyTo::Log(Arc::clone(&world.log))),
+        reply: Some(ReplyTo::Log(Arc::clone(&world.log).into())),
         ..world.consumer("t", &subscriber.url)
     };
     world.dispatcher.apply(config).await.unwrap();
@@ -260,7 +260,7 @@ async fn replies(
     })
     .await;
     let config = ConsumerConfig {
-        reply: Some(ReplyTo::Log(Arc::clone(&world.log))),
+        reply: Some(ReplyTo::Log(Arc::clone(&world.log).into())),
         policy: policy(2),
         ..world.consumer("t", &subscriber.url)
     };

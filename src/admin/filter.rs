@@ -29,7 +29,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::events::{BATCH, Range, find, start};
+use super::events::{BATCH, Range, find, single, start};
 use super::{Admin, not_found};
 
 /// The most requests that are answered at once.
@@ -105,8 +105,12 @@ pub(super) async fn judge(
     Json(request): Json<Request>,
 ) -> Response {
     let bad = |reason: String| (StatusCode::BAD_REQUEST, reason).into_response();
-    let Some(log) = find(&admin, &kind, &namespace, &name) else {
+    let Some(logs) = find(&admin, &kind, &namespace, &name) else {
         return not_found(&kind, &namespace, &name, "does not exist, or is not ready");
+    };
+    let log = match single(&logs, &range) {
+        Ok(log) => log,
+        Err(reason) => return bad(reason),
     };
     if !(1..=2).contains(&request.filters.len()) {
         return bad("expected one or two filters\n".to_owned());

@@ -55,7 +55,7 @@ impl Collector for Figures {
             .brokers
             .values()
             .chain(directory.channels.values())
-            .map(|entry| (entry, entry.log.stats()))
+            .map(|entry| (entry, entry.logs.stats()))
             .collect();
         type Figure = fn(&LogStats) -> u64;
         let gauges: [(&str, &str, Figure); 2] = [

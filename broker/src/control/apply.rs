@@ -13,16 +13,16 @@ use tokio::sync::watch;
 use super::{Facts, Step, Stores, plan};
 use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
 use crate::log::absent::AbsentLog;
-use crate::log::{Log, Retention};
+use crate::log::{Log, Partitions, Retention};
 
 /// The logs that are open, by name. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct OpenLogs(Arc<RwLock<BTreeMap<String, Arc<dyn Log>>>>);
+pub struct OpenLogs(Arc<RwLock<BTreeMap<String, Partitions>>>);
 
 impl OpenLogs {
     /// The log of that name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<dyn Log>> {
+    pub fn get(&self, name: &str) -> Option<Partitions> {
         self.0.read().get(name).cloned()
     }
 
@@ -33,13 +33,13 @@ impl OpenLogs {
     }
 
     /// Takes in an open log.
-    pub fn insert(&self, name: &str, log: Arc<dyn Log>) {
-        self.0.write().insert(name.to_owned(), log);
+    pub fn insert(&self, name: &str, logs: impl Into<Partitions>) {
+        self.0.write().insert(name.to_owned(), logs.into());
     }
 
     /// All logs, by name.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<String, Arc<dyn Log>> {
+    pub fn all(&self) -> BTreeMap<String, Partitions> {
         self.0.read().clone()
     }
 
@@ -53,7 +53,7 @@ impl OpenLogs {
 pub struct Control {
     stores: Stores,
     /// Stands where a log cannot be opened.
-    absent: Arc<dyn Log>,
+    absent: Partitions,
     directory: SharedDirectory,
     facts: Facts,
     open: OpenLogs,
@@ -73,7 +73,7 @@ impl Control {
         };
         Self {
             stores,
-            absent: Arc::new(AbsentLog::default()),
+            absent: Partitions::from(Arc::new(AbsentLog::default()) as Arc<dyn Log>),
             directory,
             facts,
             open: OpenLogs::default(),
@@ -166,16 +166,17 @@ impl Control {
             };
             let found = match self.open.get(name) {
                 Some(log) => Ok(log),
-                None => self.stores.of(store).open(name, *retention),
+                None => self.stores.of(store).open_all(name, *retention),
             };
+            // Also where it is not open yet: a server may have it.
+            self.kept.insert(name.clone());
             let fact = match found {
-                Ok(log) => {
+                Ok(logs) => {
                     if self.retentions.insert(name.clone(), *retention) != Some(*retention) {
-                        log.set_retention(*retention);
+                        logs.set_retention(*retention);
                     }
-                    let stats = log.stats();
-                    self.kept.insert(name.clone());
-                    self.open.insert(name, log);
+                    let stats = logs.stats();
+                    self.open.insert(name, logs);
                     Ok(stats)
                 }
                 Err(error) => {
@@ -220,14 +221,14 @@ impl Control {
 
     fn serve(&self, kind: EntryKind, namespace: &str, name: &str, log: &str) {
         let log = self.open.get(log);
-        let log = log.unwrap_or_else(|| Arc::clone(&self.absent));
+        let log = log.unwrap_or_else(|| self.absent.clone());
         let address = format!("{namespace}/{name}");
         let current = self.directory.load();
         let served = match kind {
             EntryKind::Broker => current.brokers.get(&address),
             EntryKind::Channel => current.channels.get(&address),
         };
-        if served.is_some_and(|entry| Arc::ptr_eq(&entry.log, &log)) {
+        if served.is_some_and(|entry| entry.logs.is(&log)) {
             return;
         }
         let entry = Arc::new(Entry::new(kind, namespace, name, log));

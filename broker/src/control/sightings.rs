@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use super::OpenLogs;
 use super::event_type::{Addressable, Made, Sighting, addressables, make};
 use crate::event::Event;
+use crate::log::partitions::{name_of, whole_of};
 use crate::log::{Log, Offset, ReadError, ReadLimit};
 
 /// The most types and sources that are remembered of one log; with one more all are forgotten.
@@ -89,6 +90,7 @@ impl Metrics {
 pub struct Sightings {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// By the names of partitions.
     followed: HashMap<String, Followed>,
     /// Whether what is followed may not be what should be.
     stale: bool,
@@ -148,20 +150,25 @@ impl Sightings {
         }
         let wanted: HashMap<String, Addressable> = addressables(world).into_iter().collect();
         self.followed.retain(|name, followed| {
-            let log = open.get(name).filter(|_| wanted.contains_key(name));
-            let stays = log.is_some_and(|log| Arc::ptr_eq(&log, &followed.log));
+            let whole = whole_of(name);
+            let logs = open.get(whole).filter(|_| wanted.contains_key(whole));
+            let mine = |log: &Arc<dyn Log>| Arc::ptr_eq(log, &followed.log);
+            let stays = logs.is_some_and(|logs| logs.all().iter().any(mine));
             if !stays {
                 followed.stop.cancel();
             }
             stays
         });
         for (name, addressable) in wanted {
-            let Some(log) = open.get(&name) else {
+            let Some(logs) = open.get(&name) else {
                 continue;
             };
-            if !self.followed.contains_key(&name) {
-                let followed = self.follow(log, addressable);
-                self.followed.insert(name, followed);
+            for (partition, log) in logs.all().iter().enumerate() {
+                let name = name_of(&name, partition);
+                if !self.followed.contains_key(&name) {
+                    let followed = self.follow(Arc::clone(log), addressable.clone());
+                    self.followed.insert(name, followed);
+                }
             }
         }
     }

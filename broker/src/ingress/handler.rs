@@ -18,7 +18,7 @@ use super::wake::{Mailbox, Through};
 use super::{Ingress, body, route};
 use crate::event::Event;
 use crate::event::http::decode;
-use crate::log::Log;
+use crate::log::Partitions;
 
 /// How a request that is not refused is answered.
 enum Answer {
@@ -110,7 +110,7 @@ impl Ingress {
 
         let count = events.len();
         if count > 0 {
-            self.keep(&*entry.log, events, wakes).await?;
+            self.keep(&entry.logs, events, wakes).await?;
             self.metrics
                 .kept(&entry, count, start.elapsed().as_secs_f64());
         }
@@ -136,16 +136,30 @@ impl Ingress {
         })
     }
 
-    /// Gives the events to the log, and returns when it has kept them.
+    /// Gives the events to the log, and returns when it has kept them. A batch whose keys lead to several
+    /// partitions is an append to each of them: when one of those fails, the others may be kept.
     async fn keep(
         &self,
-        log: &dyn Log,
+        logs: &Partitions,
         events: Vec<Event>,
         wakes: Option<&Arc<Mailbox>>,
     ) -> Result<(), IngressError> {
-        let commit = Through::new(wakes, log.append(events)?);
-        match timeout(self.options.commit_timeout, commit).await {
-            Ok(outcome) => Ok(outcome.map(|_offsets| ())?),
+        let kept = async {
+            if let [log] = logs.all() {
+                Through::new(wakes, log.append(events)?).await?;
+                return Ok(());
+            }
+            let mut commits = Vec::new();
+            for (log, events) in logs.spread(events) {
+                commits.push(Through::new(wakes, log.append(events)?));
+            }
+            for commit in commits {
+                commit.await?;
+            }
+            Ok(())
+        };
+        match timeout(self.options.commit_timeout, kept).await {
+            Ok(outcome) => outcome,
             Err(_elapsed) => Err(IngressError::CommitTimeout),
         }
     }

@@ -252,12 +252,12 @@ async fn send_reply(reply: &Event, job: &Job) -> Result<bool, Failure> {
     let unfit = |error: EventError| refusal(url, 502, error.to_string());
     match &routes.reply {
         None => Ok(false),
-        Some(ReplyRoute::Log(log)) => {
+        Some(ReplyRoute::Log(logs)) => {
             let now = job.tools.clock.now();
             let Some(reply) = reply::into_broker(reply, original, now).map_err(unfit)? else {
                 return Ok(true);
             };
-            append(&**log, reply)
+            append(&**logs.of(&reply), reply)
                 .await
                 .map_err(|error| refusal(url, code_of(&error), error.to_string()))?;
             Ok(false)

@@ -59,11 +59,11 @@ impl Control {
             }
             stays
         });
-        for (name, log) in open {
+        for (name, logs) in open {
             if self.settled.insert(name.clone()) {
                 self.dispatcher.settled(&Source {
                     name: name.into(),
-                    log,
+                    logs,
                 });
             }
         }
@@ -129,7 +129,7 @@ impl Control {
             uid: Arc::clone(&wanted.uid),
             source: Source {
                 name: wanted.source.name.as_str().into(),
-                log: open(&wanted.source)?,
+                logs: open(&wanted.source)?,
             },
             filter: wanted.filter.clone(),
             subscriber: wanted.subscriber.clone(),

@@ -56,7 +56,7 @@ impl Dispatcher {
     #[must_use]
     pub fn dead_letters(&self, id: &ConsumerId) -> Option<DeadLetters> {
         let consumers = self.consumers.lock();
-        let shared = &consumers.get(id)?.shared;
+        let shared = consumers.get(id)?.first()?;
         Some(DeadLetters {
             log: Arc::clone(shared.dead_letters.get()?),
             position: Arc::clone(&shared.position),
@@ -76,7 +76,7 @@ impl Dispatcher {
         let consumers = self.consumers.lock();
         let unknown = || RedriveError::Unknown(id.clone());
         let running = consumers.get(id).ok_or_else(unknown)?;
-        let shared = &running.shared;
+        let shared = running.first().ok_or_else(unknown)?;
         if shared.routes.lock().is_held() {
             return Err(RedriveError::Held(id.clone()));
         }

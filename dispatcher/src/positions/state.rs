@@ -175,6 +175,11 @@ impl Position {
         })
     }
 
+    /// Whose it is.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Looks at the position.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.state.lock())

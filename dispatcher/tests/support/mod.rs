@@ -209,7 +209,7 @@ impl World {
             uid: format!("uid-{name}").into(),
             source: Source {
                 name: "broker".into(),
-                log: Arc::clone(&self.log),
+                logs: Arc::clone(&self.log).into(),
             },
             filter: Filter::All,
             subscriber: Some(target(url)),
