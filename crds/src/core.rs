@@ -8,9 +8,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use serde_json::json;
 
-use crate::admission::{Admit, Errors, NameRule, TypedAdmission, config, namespace};
-use crate::builtin::{self, cells};
-use crate::resource::{AdmissionContext, Cells, Column, FieldError, ResourceKind};
+use crate::admission::{Admit, Errors, NameRule, config, namespace, typed};
+use crate::builtin::cells;
+use crate::resource::{AdmissionContext, Cells, Column, FieldError, KindSchema, ResourceKind};
 
 /// The label by which a namespace can be selected by its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -20,12 +20,12 @@ pub const MAX_CONFIG_MAP_BYTES: usize = 1024 * 1024;
 const MAX_KEY: usize = 253;
 
 fn kind<T: Admit>(
-    schema: &str,
+    schema: &'static str,
     namespaced: bool,
     short_name: &str,
     column: (&str, Cells),
 ) -> ResourceKind {
-    let schema = builtin::schema(schema);
+    let schema = KindSchema::built_in(schema);
     let (column, cells) = column;
     let columns = [column, "Age"].map(|name| Column {
         name: name.to_owned(),
@@ -42,11 +42,12 @@ fn kind<T: Admit>(
         short_names: vec![short_name.to_owned()],
         categories: Vec::new(),
         namespaced,
-        status_subresource: schema.pointer("/properties/status").is_some(),
+        // Of the two kinds, the one that lives in namespaces has no status.
+        status_subresource: !namespaced,
         scale: None,
         selectable: None,
         columns: columns.into(),
-        admission: Arc::new(TypedAdmission::<T>::new(&schema, namespaced)),
+        admission: Arc::new(typed::<T>(&schema, namespaced)),
         schema,
         served: true,
         storage: true,

@@ -9,11 +9,12 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::admission::{Admit, Errors, TypedAdmission};
+use crate::admission::{self, Admit, BySchema, Errors, Nothing};
+use crate::publish::publish;
 use crate::resource::{
     Admission, AdmissionContext, Column, Conversion, FieldError, ResourceKind, Scale,
 };
-use crate::schema;
+use crate::schema::KindSchema;
 use crate::structural::whole_bounds;
 
 /// The labels that every definition carries.
@@ -97,19 +98,19 @@ fn definition<T: CustomKind>() -> CustomResourceDefinition {
         let published = validation
             .open_api_v3_schema
             .take()
-            .map(|props| publish(&props));
+            .map(|props| published(&props));
         validation.open_api_v3_schema = published;
     }
     crd
 }
 
-fn publish(props: &JSONSchemaProps) -> JSONSchemaProps {
+fn published(props: &JSONSchemaProps) -> JSONSchemaProps {
     // A schema was read from JSON by the derive, so it can be written and read again; where that
     // failed, the schema of the derive would still be a true one.
     let Ok(mut json) = serde_json::to_value(props) else {
         return props.clone();
     };
-    schema::publish(&mut json);
+    publish(&mut json);
     serde_json::from_value(json).unwrap_or_else(|_| props.clone())
 }
 
@@ -117,37 +118,39 @@ fn publish(props: &JSONSchemaProps) -> JSONSchemaProps {
 fn kinds<T: CustomKind>() -> Vec<ResourceKind> {
     let crd = definition::<T>();
     let namespaced = crd.spec.scope == "Namespaced";
-    let stored = crd.spec.versions.iter().find(|version| version.storage);
-    let schema = stored.map(schema_of).unwrap_or_default();
-    let admission: Arc<dyn Admission> = Arc::new(TypedAdmission::<T>::new(&schema, namespaced));
-    let storage = T::version(&()).into_owned();
-    let mut kinds = of_definition(&crd, |version, _| {
+    let mut kinds = of_definition(&crd);
+    let Some(stored) = kinds.iter().find(|kind| kind.storage) else {
+        return Vec::new();
+    };
+    let admission: Arc<dyn Admission> = Arc::new(admission::typed::<T>(&stored.schema, namespaced));
+    let storage = stored.version.clone();
+    for kind in &mut kinds {
         let stored = Arc::clone(&admission);
-        match T::CONVERSION {
-            Some(convert) if !version.storage => Arc::new(Converted {
+        kind.admission = match T::CONVERSION {
+            Some(convert) if !kind.storage => Arc::new(Converted {
                 stored,
                 convert,
                 check: T::check_version,
-                group: crd.spec.group.clone(),
+                group: kind.group.clone(),
                 storage: storage.clone(),
-                version: version.name.clone(),
+                version: kind.version.clone(),
             }),
             _ => stored,
-        }
-    });
-    for kind in &mut kinds {
+        };
         kind.conversion = T::CONVERSION;
+        kind.definition = Some(compiled_in::<T>);
     }
     kinds
 }
 
-/// The kinds that a definition defines: one for each version.
-pub(crate) fn of_definition(
-    crd: &CustomResourceDefinition,
-    admission: impl Fn(&CustomResourceDefinitionVersion, &Value) -> Arc<dyn Admission>,
-) -> Vec<ResourceKind> {
+/// The definition as an object, which is needed once and kept by nobody.
+fn compiled_in<T: CustomKind>() -> Value {
+    serde_json::to_value(definition::<T>()).unwrap_or_default()
+}
+
+/// The kinds that a definition defines: one for each version, which its schema says everything of.
+pub(crate) fn of_definition(crd: &CustomResourceDefinition) -> Vec<ResourceKind> {
     let (spec, names) = (&crd.spec, &crd.spec.names);
-    let definition = serde_json::to_value(crd).ok().map(Arc::new);
     let kinds = spec.versions.iter().map(|version| {
         let schema = schema_of(version);
         let subresources = version.subresources.as_ref();
@@ -180,7 +183,7 @@ pub(crate) fn of_definition(
                 }),
             selectable: Some(selectable_of(version)),
             columns: columns_of(version),
-            admission: admission(version, &schema),
+            admission: Arc::new(BySchema::new(&schema, Nothing)),
             schema,
             served: version.served,
             storage: version.storage,
@@ -188,7 +191,7 @@ pub(crate) fn of_definition(
             cells: None,
             deprecation,
             conversion: None,
-            definition: definition.clone(),
+            definition: None,
         }
     });
     kinds.collect()
@@ -211,8 +214,8 @@ fn columns_of(version: &CustomResourceDefinitionVersion) -> Vec<Column> {
         .collect()
 }
 
-fn schema_of(version: &CustomResourceDefinitionVersion) -> Value {
-    version
+fn schema_of(version: &CustomResourceDefinitionVersion) -> KindSchema {
+    let schema = version
         .schema
         .as_ref()
         .and_then(|validation| validation.open_api_v3_schema.as_ref())
@@ -220,8 +223,8 @@ fn schema_of(version: &CustomResourceDefinitionVersion) -> Value {
         .map(|mut schema| {
             whole_bounds(&mut schema);
             schema
-        })
-        .unwrap_or_default()
+        });
+    KindSchema::from(&schema.unwrap_or_default())
 }
 
 /// Admission of a version by the type of the version that is stored.

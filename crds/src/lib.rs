@@ -17,6 +17,7 @@ pub mod eventing;
 mod kind;
 pub mod kube;
 pub mod messaging;
+mod publish;
 pub mod resource;
 mod schema;
 mod structural;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use crate::schema::KindSchema;
+
 /// A printer column of `kubectl get`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -116,11 +118,8 @@ pub struct ResourceKind {
     pub columns: Vec<Column>,
     /// Makes the cells of all columns, for kinds whose columns are more than a path can tell.
     pub cells: Option<Cells>,
-    /// The OpenAPI v3 schema, with the extensions that say how lists and maps are merged:
-    /// `x-kubernetes-list-type`, `x-kubernetes-list-map-keys`, `x-kubernetes-map-type`, and for
-    /// kinds of Kubernetes itself `x-kubernetes-patch-strategy` and
-    /// `x-kubernetes-patch-merge-key`.
-    pub schema: Value,
+    /// What objects look like.
+    pub schema: KindSchema,
     /// How objects are admitted.
     pub admission: Arc<dyn Admission>,
     /// Whether requests may speak of this version.
@@ -134,8 +133,8 @@ pub struct ResourceKind {
     /// How objects of other versions become objects of this one. Without it they differ in their
     /// `apiVersion` alone.
     pub conversion: Option<Conversion>,
-    /// The CustomResourceDefinition that this is a version of, for kinds that have one.
-    pub definition: Option<Arc<Value>>,
+    /// Makes the CustomResourceDefinition that this is a version of, for kinds that bring theirs.
+    pub definition: Option<fn() -> Value>,
 }
 
 impl std::fmt::Debug for ResourceKind {

@@ -118,7 +118,7 @@ fn a_version_of_another_form_is_served_here_and_not_yet_on_a_cluster() {
 fn a_kind_tells_what_the_api_needs() {
     for kind in heddle_crds::kinds() {
         assert!(!kind.plural.is_empty() && !kind.singular.is_empty() && !kind.version.is_empty());
-        assert_eq!(kind.schema["type"], "object", "{kind:?}");
+        assert_eq!(kind.schema.document()["type"], "object", "{kind:?}");
         if kind.definition.is_none() {
             continue;
         }

@@ -1,8 +1,9 @@
 //! Admission: what is filled in for the user, and what is refused.
 //!
-//! A kind says both as two pure functions over its type ([`Admit`]); this module gives them JSON
-//! ([`TypedAdmission`]). The order of events is an API server's: drop unknown fields, report wrong
-//! types, decode, fill in, validate. Laws, each with a test:
+//! All kinds are admitted alike ([`BySchema`]): by their schema, and by what they say beyond it. A
+//! kind of ours says that as two pure functions over its type ([`Admit`]), which are given JSON here
+//! ([`typed`]). The order of events is an API server's: drop unknown fields, write the schema's
+//! defaults, report what does not fit it, decode, fill in, validate. Laws, each with a test:
 //!
 //! - defaulting what was defaulted changes nothing;
 //! - neither function panics, whatever the JSON;
@@ -10,6 +11,8 @@
 //! - what a schema preserves without naming it survives;
 //! - an object that is being deleted is not refused, so that its finalizers can go.
 
+mod by_schema;
+mod changes;
 pub(crate) mod config;
 pub(crate) mod delivery;
 pub(crate) mod destination;
@@ -23,11 +26,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use by_schema::{Beyond, BySchema, Nothing};
 pub(crate) use errors::{Errors, join, shown};
 pub(crate) use metadata::NameRule;
 
-use crate::resource::{Admission, AdmissionContext, FieldError};
-use crate::schema;
+use crate::resource::{AdmissionContext, FieldError};
+use crate::schema::KindSchema;
 
 /// The two functions that admit objects of one type. Pure but for the context.
 pub(crate) trait Admit:
@@ -49,56 +53,52 @@ pub(crate) trait Admit:
     fn check(&self, old: Option<&Self>, context: &dyn AdmissionContext, errors: &mut Errors);
 }
 
-/// Admission of a Rust type by its schema.
-pub(crate) struct TypedAdmission<T> {
-    schema: Value,
+/// What a Rust type says beyond its schema.
+pub(crate) struct Typed<T> {
+    schema: KindSchema,
     namespaced: bool,
     kind: PhantomData<fn() -> T>,
 }
 
-impl<T: Admit> TypedAdmission<T> {
-    /// `schema` is that of the kind, without `metadata`.
-    pub(crate) fn new(schema: &Value, namespaced: bool) -> Self {
-        Self {
-            schema: schema::whole(schema),
-            namespaced,
-            kind: PhantomData,
-        }
-    }
+/// Admission of a Rust type by its schema and its two functions.
+pub(crate) fn typed<T: Admit>(schema: &KindSchema, namespaced: bool) -> BySchema<Typed<T>> {
+    let beyond = Typed {
+        schema: schema.clone(),
+        namespaced,
+        kind: PhantomData,
+    };
+    BySchema::new(schema, beyond)
+}
 
-    fn decode(&self, object: &Value) -> Result<T, Vec<FieldError>> {
-        let mut errors = Errors::default();
-        schema::check(object, &self.schema, "", &mut errors);
-        if !errors.is_empty() {
-            return Err(errors.into_vec());
-        }
-        serde_path_to_error::deserialize(object).map_err(|error| {
-            let path = error.path().to_string();
-            let path = if path == "." { "" } else { &path };
-            errors.wrong_type(path, &error.inner().to_string());
-            errors.into_vec()
-        })
-    }
-
+impl<T: Admit> Typed<T> {
     /// The stored object. One that this version cannot read restrains nothing.
     fn decode_old(&self, old: Option<&Value>) -> Option<T> {
         let mut old = old?.clone();
-        schema::apply_defaults(&mut old, &self.schema);
-        schema::prune(&mut old, &self.schema);
-        self.decode(&old).ok()
+        self.schema.read(&mut old);
+        decode(&old).ok()
     }
 }
 
-impl<T: Admit> Admission for TypedAdmission<T> {
-    fn default(
+fn decode<T: DeserializeOwned>(object: &Value) -> Result<T, Vec<FieldError>> {
+    serde_path_to_error::deserialize(object).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { "" } else { &path };
+        let mut errors = Errors::default();
+        errors.wrong_type(path, &error.inner().to_string());
+        errors.into_vec()
+    })
+}
+
+impl<T: Admit> Beyond for Typed<T> {
+    const COMPLETES: bool = true;
+
+    fn complete(
         &self,
         object: &mut Value,
         old: Option<&Value>,
         context: &dyn AdmissionContext,
     ) -> Result<(), Vec<FieldError>> {
-        schema::apply_defaults(object, &self.schema);
-        schema::prune(object, &self.schema);
-        let mut typed = self.decode(object)?;
+        let mut typed: T = decode(object)?;
         if typed.meta().deletion_timestamp.is_some() {
             return Ok(());
         }
@@ -106,17 +106,17 @@ impl<T: Admit> Admission for TypedAdmission<T> {
         typed
             .fill_in(self.decode_old(old).as_ref(), context)
             .map_err(|error| vec![error])?;
-        schema::apply_changes(object, &before, &to_value(&typed)?);
+        changes::apply(object, &before, &to_value(&typed)?);
         Ok(())
     }
 
-    fn validate(
+    fn check(
         &self,
         object: &Value,
         old: Option<&Value>,
         context: &dyn AdmissionContext,
     ) -> Vec<FieldError> {
-        let typed = match self.decode(object) {
+        let typed: T = match decode(object) {
             Ok(typed) => typed,
             Err(errors) => return errors,
         };

@@ -46,10 +46,10 @@ pub(crate) fn is_own(registry: &Registry, kind: KindId, name: &str) -> bool {
 /// compiled in once and are not any more. Their objects stay on the disk.
 pub(crate) fn found(transaction: &mut Transaction<'_>) -> Result<(), ApiError> {
     let kind = transaction.registry().definitions();
-    let own: Vec<(String, Value)> = transaction
+    let own: Vec<(String, fn() -> Value)> = transaction
         .registry()
         .compiled()
-        .filter_map(|kind| Some((name_of(kind), kind.definition.as_deref()?.clone())))
+        .filter_map(|kind| Some((name_of(kind), kind.definition?)))
         .collect();
     for key in transaction.keys(kind, None) {
         let stale = transaction.get(kind, &key).filter(|object| {
@@ -60,7 +60,8 @@ pub(crate) fn found(transaction: &mut Transaction<'_>) -> Result<(), ApiError> {
             transaction.remove_as(kind, &object, object.value())?;
         }
     }
-    for (name, definition) in own {
+    for (name, make) in own {
+        let definition = make();
         let key = Key::new("", &name);
         let labels = &definition["metadata"]["labels"];
         let mut body = json!({

@@ -11,8 +11,6 @@ use crate::resource::ResourceKind;
 
 /// Unknown fields that are named in one answer.
 const MAX_NAMED: usize = 20;
-/// Fields that every object has beside those of its schema.
-const ENVELOPE: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// The path of a kind's group and version, without a slash before it.
 pub(crate) fn group_path(kind: &ResourceKind) -> String {
@@ -79,7 +77,7 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Result<Value, ApiErro
             collection,
             json!({"get": operation("list"), "post": operation("post")}),
         );
-        let mut schema = kind.schema.clone();
+        let mut schema = kind.schema.document();
         if let Some(map) = schema.as_object_mut() {
             map.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk]));
         }
@@ -166,8 +164,7 @@ impl FieldValidation {
         if self == Self::Ignore {
             return Vec::new();
         }
-        let mut unknown = Vec::new();
-        collect(&kind.schema, body, &mut String::new(), true, &mut unknown);
+        let unknown = kind.schema.unknown(body, MAX_NAMED);
         mistakes.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
         mistakes
     }
@@ -185,49 +182,4 @@ impl FieldValidation {
 /// Why a strict reader refuses an object.
 pub(crate) fn strict(named: &[String]) -> String {
     format!("strict decoding error: {}", named.join(", "))
-}
-
-fn collect(schema: &Value, value: &Value, path: &mut String, top: bool, unknown: &mut Vec<String>) {
-    if schema["x-kubernetes-preserve-unknown-fields"] == true || unknown.len() >= MAX_NAMED {
-        return;
-    }
-    let length = path.len();
-    match value {
-        Value::Object(map) => {
-            let properties = schema["properties"].as_object();
-            let others = schema.get("additionalProperties");
-            // A schema that says nothing of its fields, or is put together of others, is not
-            // understood here and lets everything pass.
-            let combined = ["allOf", "anyOf", "oneOf", "$ref"]
-                .iter()
-                .any(|f| !schema[*f].is_null());
-            if combined || (properties.is_none() && others.is_none()) {
-                return;
-            }
-            for (name, value) in map {
-                if top && ENVELOPE.contains(&name.as_str()) {
-                    continue;
-                }
-                let dot = if path.is_empty() { "" } else { "." };
-                path.push_str(&format!("{dot}{name}"));
-                match (properties.and_then(|p| p.get(name)), others) {
-                    (Some(schema), _) => collect(schema, value, path, false, unknown),
-                    (None, Some(Value::Bool(false)) | None) if unknown.len() < MAX_NAMED => {
-                        unknown.push(path.clone());
-                    }
-                    (None, Some(schema)) => collect(schema, value, path, false, unknown),
-                    (None, None) => {}
-                }
-                path.truncate(length);
-            }
-        }
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                path.push_str(&format!("[{at}]"));
-                collect(&schema["items"], item, path, false, unknown);
-                path.truncate(length);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }

@@ -81,7 +81,7 @@ pub(crate) fn document(registry: &Registry) -> Value {
 }
 
 fn definition(kind: &ResourceKind) -> Value {
-    let mut schema = convert(&kind.schema);
+    let mut schema = convert(&kind.schema.document());
     let text = json!({"type": "string"});
     for (name, value) in [
         ("apiVersion", text.clone()),

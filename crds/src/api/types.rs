@@ -9,12 +9,13 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::managed::{Element, Literal};
+use crate::structural::{self, ListType, Schema, Strategy};
 
 /// The metadata that every object has.
-static METADATA: LazyLock<Value> = LazyLock::new(|| {
+static METADATA: LazyLock<Schema> = LazyLock::new(|| {
     let text = || json!({"type": "string"});
     let texts = || json!({"type": "object", "additionalProperties": {"type": "string"}});
-    json!({"type": "object", "properties": {
+    Schema::compile(&json!({"type": "object", "properties": {
         "name": text(), "generateName": text(), "namespace": text(), "uid": text(),
         "resourceVersion": text(), "selfLink": text(), "creationTimestamp": text(),
         "deletionTimestamp": text(),
@@ -38,19 +39,19 @@ static METADATA: LazyLock<Value> = LazyLock::new(|| {
             },
         },
         "managedFields": {"type": "array", "items": {"type": "object"}},
-    }})
+    }}))
 });
-static SCALAR: LazyLock<Value> = LazyLock::new(|| json!({"type": "string"}));
+static SCALAR: LazyLock<Schema> = LazyLock::new(|| Schema::compile(&json!({"type": "string"})));
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Type<'a> {
     /// A whole object of a kind with this schema.
-    Object(&'a Value),
+    Object(&'a Schema),
     /// What a schema describes; `open` where fields that it does not declare are kept.
     Known {
         /// The schema.
-        schema: &'a Value,
+        schema: &'a Schema,
         /// Whether a schema around it, or itself, preserves unknown fields.
         open: bool,
     },
@@ -58,32 +59,9 @@ pub(crate) enum Type<'a> {
     Deduced,
 }
 
-/// How a strategic merge patch treats a value.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Strategy<'a> {
-    /// Lists are merged.
-    pub(crate) merge: bool,
-    /// Maps are replaced.
-    pub(crate) replace: bool,
-    /// The field that tells the items of a list apart.
-    pub(crate) key: Option<&'a str>,
-}
-
-/// How the items of a list are owned.
-#[derive(Clone, Copy, Debug)]
-enum List<'a> {
-    Atomic,
-    Set,
-    Map(&'a [Value]),
-}
-
 impl<'a> Type<'a> {
-    fn known(schema: &'a Value, open: bool) -> Self {
-        // What is put together of other schemas is not understood here.
-        if schema.get("$ref").is_some() || !schema.is_object() {
-            return Self::Deduced;
-        }
-        let open = open || schema["x-kubernetes-preserve-unknown-fields"] == true;
+    fn known(schema: &'a Schema, open: bool) -> Self {
+        let open = open || schema.preserves();
         Self::Known { schema, open }
     }
 
@@ -98,19 +76,14 @@ impl<'a> Type<'a> {
                 _ => Self::known(schema, false).field(name),
             },
             Self::Known { schema, open } => {
-                let properties = schema["properties"].as_object();
-                if let Some(field) = properties.and_then(|all| all.get(name)) {
+                if let Some(field) = schema.property(name) {
                     return Some((Self::known(field, open), true));
                 }
-                match schema.get("additionalProperties") {
-                    Some(Value::Bool(false)) => None,
-                    Some(Value::Bool(true)) => Some((Self::Deduced, false)),
-                    Some(others) => Some((Self::known(others, open), false)),
-                    None if open || properties.is_none_or(serde_json::Map::is_empty) => {
-                        Some((Self::Deduced, false))
-                    }
-                    None => None,
+                if let Some(others) = schema.value() {
+                    return Some((Self::known(others, open), false));
                 }
+                let anything = open || schema.takes_anything() || !schema.has_properties();
+                anything.then_some((Self::Deduced, false))
             }
         }
     }
@@ -127,7 +100,7 @@ impl<'a> Type<'a> {
     pub(crate) fn item(self) -> Self {
         match self {
             Self::Known { schema, open } => schema
-                .get("items")
+                .item()
                 .map_or(Self::Deduced, |items| Self::known(items, open)),
             Self::Object(_) | Self::Deduced => Self::Deduced,
         }
@@ -135,44 +108,36 @@ impl<'a> Type<'a> {
 
     /// Whether a map of this type is owned as a whole.
     pub(crate) fn is_atomic_map(self) -> bool {
-        matches!(self, Self::Known { schema, .. } if schema["x-kubernetes-map-type"] == "atomic")
+        matches!(self, Self::Known { schema, .. } if schema.is_atomic())
     }
 
     /// Whether the schema alone says that values are owned as a whole.
     pub(crate) fn is_atomic(self) -> bool {
         match self {
-            Self::Known { schema, .. } if schema["type"] == "array" => {
-                matches!(self.list(), List::Atomic)
+            Self::Known { schema, .. } if schema.kind() == Some(structural::Type::Array) => {
+                matches!(self.list(), ListType::Atomic)
             }
             _ => self.is_atomic_map(),
         }
     }
 
     /// How a strategic merge patch treats a value of this type.
-    pub(crate) fn strategy(self) -> Strategy<'a> {
-        let Self::Known { schema, .. } = self else {
-            return Strategy::default();
+    pub(crate) fn strategy(self) -> &'a Strategy {
+        static NONE: Strategy = Strategy {
+            merge: false,
+            replace: false,
+            key: None,
         };
-        let named = schema["x-kubernetes-patch-strategy"].as_str();
-        let has = |strategy: &str| named.is_some_and(|all| all.split(',').any(|s| s == strategy));
-        Strategy {
-            merge: has("merge"),
-            replace: has("replace"),
-            key: schema["x-kubernetes-patch-merge-key"].as_str(),
+        match self {
+            Self::Known { schema, .. } => schema.strategy().unwrap_or(&NONE),
+            Self::Object(_) | Self::Deduced => &NONE,
         }
     }
 
-    fn list(self) -> List<'a> {
-        let Self::Known { schema, .. } = self else {
-            return List::Atomic;
-        };
-        match schema["x-kubernetes-list-type"].as_str() {
-            Some("set") => List::Set,
-            Some("map") => match schema["x-kubernetes-list-map-keys"].as_array() {
-                Some(keys) if !keys.is_empty() => List::Map(keys),
-                _ => List::Atomic,
-            },
-            _ => List::Atomic,
+    fn list(self) -> &'a ListType {
+        match self {
+            Self::Known { schema, .. } => schema.list(),
+            Self::Object(_) | Self::Deduced => &ListType::Atomic,
         }
     }
 
@@ -180,19 +145,19 @@ impl<'a> Type<'a> {
     /// whole. The error says which item has no step of its own, and why.
     pub(crate) fn elements(self, items: &[Value]) -> Result<Option<Vec<Element>>, (usize, String)> {
         let element = |item: &Value| match self.list() {
-            List::Atomic => Ok(None),
-            List::Set => set_element(item).map(Some).map_err(str::to_owned),
-            List::Map(keys) => self.key_element(keys, item).map(Some),
+            ListType::Atomic => Ok(None),
+            ListType::Set => set_element(item).map(Some).map_err(str::to_owned),
+            ListType::Map(keys) => self.key_element(keys, item).map(Some),
         };
         items
             .iter()
             .enumerate()
             .map(|(at, item)| element(item).map_err(|why| (at, why)))
             .collect::<Result<Option<Vec<Element>>, _>>()
-            .map(|found| found.filter(|_| !matches!(self.list(), List::Atomic)))
+            .map(|found| found.filter(|_| !matches!(self.list(), ListType::Atomic)))
     }
 
-    fn key_element(self, keys: &[Value], item: &Value) -> Result<Element, String> {
+    fn key_element(self, keys: &[Box<str>], item: &Value) -> Result<Element, String> {
         let Some(map) = item.as_object() else {
             let what = if item.is_null() { "a null" } else { "non-map" };
             return Err(format!(
@@ -201,9 +166,9 @@ impl<'a> Type<'a> {
             ));
         };
         let mut fields = Vec::with_capacity(keys.len());
-        for key in keys.iter().filter_map(Value::as_str) {
+        for key in keys.iter().map(AsRef::as_ref) {
             let default = || match self.item() {
-                Self::Known { schema, .. } => schema["properties"][key].get("default"),
+                Self::Known { schema, .. } => schema.property(key)?.default_value(),
                 Self::Object(_) | Self::Deduced => None,
             };
             // Items that leave out a key are told apart from those that have it.
@@ -212,7 +177,7 @@ impl<'a> Type<'a> {
             }
         }
         if fields.is_empty() {
-            let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
             return Err(format!(
                 "associative list with keys has an element that omits all key fields [{}] (and \
                  doesn't have default values for any key fields)",

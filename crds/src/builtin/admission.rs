@@ -5,73 +5,42 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Check, Complete};
-use crate::resource::{Admission, AdmissionContext, FieldError};
-use crate::structural::Schema;
+use crate::admission::Beyond;
+use crate::resource::{AdmissionContext, FieldError};
 use crate::structural::words::Faults;
 
 /// Bytes of a Secret's data.
 const MAX_SECRET: usize = 1024 * 1024;
 
-/// Prunes and validates by the schema, and does what it cannot say.
+/// What a kind says beyond its schema.
 #[derive(Debug)]
-pub(super) struct BuiltInAdmission {
-    schema: Schema,
-    complete: Complete,
-    check: Check,
+pub(super) struct Extras {
+    pub(super) complete: Complete,
+    pub(super) check: Check,
 }
 
-impl BuiltInAdmission {
-    pub(super) fn new(schema: &Value, complete: Complete, check: Check) -> Self {
-        Self {
-            schema: Schema::compile(schema),
-            complete,
-            check,
-        }
-    }
+impl Beyond for Extras {
+    const COMPLETES: bool = true;
 
-    fn fits(&self, object: &Value) -> Result<(), Vec<FieldError>> {
-        let mut faults = Faults::default();
-        self.schema.validate(object, &mut faults);
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults.into_vec())
-        }
-    }
-}
-
-impl Admission for BuiltInAdmission {
-    fn default(
+    fn complete(
         &self,
         object: &mut Value,
         _: Option<&Value>,
         _: &dyn AdmissionContext,
     ) -> Result<(), Vec<FieldError>> {
-        self.read(object);
-        // What has another shape than it should is reported before anything is filled in.
-        self.fits(object)?;
         (self.complete)(object);
-        // What was filled in may lack what nobody but the user can say.
-        self.fits(object)
+        Ok(())
     }
 
-    fn validate(
+    fn check(
         &self,
         object: &Value,
         old: Option<&Value>,
         _: &dyn AdmissionContext,
     ) -> Vec<FieldError> {
         let mut faults = Faults::default();
-        self.schema.validate(object, &mut faults);
-        if faults.is_empty() {
-            (self.check)(object, old, &mut faults);
-        }
+        (self.check)(object, old, &mut faults);
         faults.into_vec()
-    }
-
-    fn read(&self, object: &mut Value) {
-        self.schema.prune(object);
-        self.schema.fill_in(object);
     }
 }
 

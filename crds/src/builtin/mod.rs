@@ -16,18 +16,20 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use self::admission::BuiltInAdmission;
+use self::admission::Extras;
 use self::table::{ROWS, Row};
-use crate::resource::{Column, ResourceKind, Scale};
+use crate::admission::BySchema;
+use crate::resource::{Column, KindSchema, ResourceKind, Scale};
 use crate::structural::words::Faults;
 
 /// The types by name, with references to each other.
-static TYPES: LazyLock<Map<String, Value>> =
-    LazyLock::new(|| serde_json::from_str(include_str!("schemas.json")).unwrap_or_default());
+const TYPES: &str = include_str!("schemas.json");
 /// How deep types refer to each other.
 const MAX_REFERENCES: usize = 32;
 
@@ -42,7 +44,11 @@ pub(crate) fn kinds() -> Vec<ResourceKind> {
 }
 
 fn kind(row: &Row) -> ResourceKind {
-    let schema = schema(row.schema);
+    let schema = KindSchema::built_in(row.schema);
+    let extras = Extras {
+        complete: row.complete,
+        check: row.check,
+    };
     let columns = row.columns.iter().map(|(name, priority)| Column {
         name: (*name).to_owned(),
         kind: "string".to_owned(),
@@ -60,7 +66,7 @@ fn kind(row: &Row) -> ResourceKind {
         short_names: owned(row.short_names),
         categories: owned(row.categories),
         namespaced: row.namespaced,
-        status_subresource: schema.pointer("/properties/status").is_some(),
+        status_subresource: row.status,
         scale: row.scale.then(|| Scale {
             spec_replicas: ".spec.replicas".to_owned(),
             status_replicas: ".status.replicas".to_owned(),
@@ -69,7 +75,7 @@ fn kind(row: &Row) -> ResourceKind {
         selectable: None,
         columns: columns.collect(),
         cells: Some(row.cells),
-        admission: Arc::new(BuiltInAdmission::new(&schema, row.complete, row.check)),
+        admission: Arc::new(BySchema::new(&schema, extras)),
         schema,
         served: true,
         storage: !(events && row.group == events::GROUP),
@@ -80,9 +86,16 @@ fn kind(row: &Row) -> ResourceKind {
     }
 }
 
+/// The types by name. What a schema does not refer to stays text.
+type Types<'a> = BTreeMap<&'a str, &'a RawValue>;
+
+fn types() -> Types<'static> {
+    serde_json::from_str(TYPES).unwrap_or_default()
+}
+
 /// The schema of a type, without references and without the fields that every object has.
 pub(crate) fn schema(name: &str) -> Value {
-    let mut schema = TYPES.get(name).map(|ty| expand(ty, 0)).unwrap_or_default();
+    let mut schema = named(name, &types(), 0).map_or(Value::Null, Value::Object);
     if let Some(properties) = schema["properties"].as_object_mut() {
         for field in ["apiVersion", "kind", "metadata"] {
             properties.remove(field);
@@ -94,30 +107,32 @@ pub(crate) fn schema(name: &str) -> Value {
     schema
 }
 
-fn expand(schema: &Value, depth: usize) -> Value {
-    let Some(fields) = schema.as_object().filter(|_| depth <= MAX_REFERENCES) else {
-        return schema.clone();
+fn named(name: &str, types: &Types<'_>, depth: usize) -> Option<Map<String, Value>> {
+    let text = types.get(name).filter(|_| depth <= MAX_REFERENCES)?;
+    let schema = serde_json::from_str(text.get()).ok()?;
+    Some(expanded(schema, types, depth))
+}
+
+fn expanded(fields: Map<String, Value>, types: &Types<'_>, depth: usize) -> Map<String, Value> {
+    let reference = fields.get("$ref").and_then(Value::as_str);
+    let found = reference.and_then(|name| named(name, types, depth + 1));
+    let mut all = found.unwrap_or_default();
+    let within = |schema: Value| match schema {
+        Value::Object(fields) => Value::Object(expanded(fields, types, depth)),
+        other => other,
     };
-    let mut expanded = Map::new();
-    if let Some(ty) = fields
-        .get("$ref")
-        .and_then(|name| TYPES.get(name.as_str()?))
-        && let Value::Object(inner) = expand(ty, depth + 1)
-    {
-        expanded = inner;
-    }
     for (name, value) in fields {
-        let value = match name.as_str() {
-            "$ref" => continue,
-            "properties" => {
-                let inner = value.as_object().into_iter().flatten();
-                let inner = inner.map(|(name, schema)| (name.clone(), expand(schema, depth)));
+        let value = match (name.as_str(), value) {
+            ("$ref", _) => continue,
+            ("properties", Value::Object(inner)) => {
+                let inner = inner.into_iter();
+                let inner = inner.map(|(name, schema)| (name, within(schema)));
                 Value::Object(inner.collect())
             }
-            "items" | "additionalProperties" => expand(value, depth),
-            _ => value.clone(),
+            ("items" | "additionalProperties", inner) => within(inner),
+            (_, value) => value,
         };
-        expanded.insert(name.clone(), value);
+        all.insert(name, value);
     }
-    Value::Object(expanded)
+    all
 }

@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub(super) short_names: &'static [&'static str],
     pub(super) categories: &'static [&'static str],
     pub(super) namespaced: bool,
+    /// Whether there is a status, which is a subresource.
+    pub(super) status: bool,
     pub(super) scale: bool,
     /// The name of its type.
     pub(super) schema: &'static str,
@@ -35,6 +37,7 @@ const CORE: Row = Row {
     short_names: &[],
     categories: &[],
     namespaced: true,
+    status: false,
     scale: false,
     schema: "",
     columns: &[],
@@ -81,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         kind: "Service", plural: "services", short_names: &["svc"], categories: &["all"],
-        schema: "core.v1.Service",
+        schema: "core.v1.Service", status: true,
         columns: &[("Type", 0), ("Cluster-IP", 0), ("External-IP", 0), ("Port(s)", 0), ("Age", 0),
             ("Selector", 1)],
         cells: cells::service, complete: service, check: check_service, ..CORE
@@ -101,28 +104,28 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         kind: "Pod", plural: "pods", short_names: &["po"], categories: &["all"],
-        schema: "core.v1.Pod",
+        schema: "core.v1.Pod", status: true,
         columns: &[("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0), ("IP", 1),
             ("Node", 1), ("Nominated Node", 1), ("Readiness Gates", 1)],
         cells: cells::pod, complete: pod, ..CORE
     },
     Row {
         group: "apps", kind: "Deployment", plural: "deployments", short_names: &["deploy"],
-        categories: &["all"], scale: true, schema: "apps.v1.Deployment",
+        categories: &["all"], scale: true, schema: "apps.v1.Deployment", status: true,
         columns: &[("Ready", 0), ("Up-to-date", 0), ("Available", 0), ("Age", 0),
             ("Containers", 1), ("Images", 1), ("Selector", 1)],
         cells: cells::deployment, complete: deployment, check: check_selector, ..CORE
     },
     Row {
         group: "apps", kind: "ReplicaSet", plural: "replicasets", short_names: &["rs"],
-        categories: &["all"], scale: true, schema: "apps.v1.ReplicaSet",
+        categories: &["all"], scale: true, schema: "apps.v1.ReplicaSet", status: true,
         columns: &[("Desired", 0), ("Current", 0), ("Ready", 0), ("Age", 0), ("Containers", 1),
             ("Images", 1), ("Selector", 1)],
         cells: cells::replica_set, complete: replica_set, check: check_selector, ..CORE
     },
     Row {
         group: "batch", kind: "Job", plural: "jobs", categories: &["all"],
-        schema: "batch.v1.Job",
+        schema: "batch.v1.Job", status: true,
         columns: &[("Status", 0), ("Completions", 0), ("Duration", 0), ("Age", 0),
             ("Containers", 1), ("Images", 1), ("Selector", 1)],
         cells: cells::job, complete: job, check: check_job, ..CORE
@@ -130,7 +133,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler",
         plural: "horizontalpodautoscalers", short_names: &["hpa"], categories: &["all"],
-        schema: "autoscaling.v2.HorizontalPodAutoscaler",
+        schema: "autoscaling.v2.HorizontalPodAutoscaler", status: true,
         columns: &[("Reference", 0), ("Targets", 0), ("MinPods", 0), ("MaxPods", 0),
             ("Replicas", 0), ("Age", 0)],
         cells: cells::autoscaler, ..CORE

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{TYPES, kinds};
+use super::{kinds, types};
 use crate::resource::{AdmissionContext, FieldError, ResourceKind};
 
 struct Nothing;
@@ -54,18 +54,21 @@ fn references(schema: &Value) -> bool {
 
 #[test]
 fn every_type_is_there_and_no_reference_is_left() {
-    assert!(TYPES.len() > 200);
-    for kind in kinds() {
-        let fields = kind.schema["properties"].as_object().unwrap();
+    assert!(types().len() > 200);
+    for kind in crate::kinds() {
+        let schema = kind.schema.document();
+        let fields = schema["properties"].as_object().unwrap();
         assert!(!fields.is_empty(), "{kind:?}");
-        assert!(!references(&kind.schema), "{kind:?}");
+        assert!(!references(&schema), "{kind:?}");
+        let status = fields.contains_key("status");
+        assert_eq!(kind.status_subresource, status, "{kind:?}");
     }
 }
 
 #[test]
 fn schemas_say_how_lists_are_merged() {
     let pod = kind("", "Pod");
-    let containers = &pod.schema["properties"]["spec"]["properties"]["containers"];
+    let containers = &pod.schema.document()["properties"]["spec"]["properties"]["containers"];
     assert_eq!(containers["x-kubernetes-list-type"], "map");
     assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");

@@ -18,8 +18,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::{Value, json};
 
 use crate::kind::of_definition;
-use crate::resource::{Admission, AdmissionContext, Column, FieldError, ResourceKind};
-use crate::structural::admission::StructuralAdmission;
+use crate::resource::{Admission, AdmissionContext, Column, FieldError, KindSchema, ResourceKind};
 use crate::structural::whole_bounds;
 use crate::structural::words::Faults;
 
@@ -65,7 +64,7 @@ pub(crate) fn definition_kind() -> ResourceKind {
             json_path: ".metadata.creationTimestamp".to_owned(),
             priority: 0,
         }],
-        schema: json!({
+        schema: KindSchema::from(&json!({
             "type": "object",
             "description": "Defines a kind that the API serves.",
             "properties": {
@@ -81,7 +80,7 @@ pub(crate) fn definition_kind() -> ResourceKind {
                         "x-kubernetes-list-type": "atomic"},
                 }},
             },
-        }),
+        })),
         admission: Arc::new(DefinitionAdmission),
         served: true,
         storage: true,
@@ -113,12 +112,7 @@ pub(crate) fn defined(object: &Value) -> Vec<ResourceKind> {
     if let Some(accepted) = crd.status.as_ref().and_then(|s| s.accepted_names.clone()) {
         crd.spec.names = accepted;
     }
-    let mut kinds = of_definition(&crd, |_, schema| Arc::new(StructuralAdmission::new(schema)));
-    for kind in &mut kinds {
-        // The definition itself is stored; only compiled kinds bring theirs.
-        kind.definition = None;
-    }
-    kinds
+    of_definition(&crd)
 }
 
 /// The name of the version in which objects are stored.

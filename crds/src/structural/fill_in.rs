@@ -34,14 +34,14 @@ fn fill_in(schema: &Schema, value: &mut Value, resource: bool) {
                     (None, Additional::Any | Additional::None) => true,
                 }
             });
-            for (name, schema) in &schema.properties {
+            for (name, schema) in schema.properties.iter() {
                 if !ours(name) {
                     continue;
                 }
                 if let Some(default) = &schema.default
                     && !fields.contains_key(name)
                 {
-                    fields.insert(name.clone(), default.clone());
+                    fields.insert(name.to_owned(), (**default).clone());
                 }
                 if let Some(value) = fields.get_mut(name) {
                     one(schema, value);
@@ -49,7 +49,7 @@ fn fill_in(schema: &Schema, value: &mut Value, resource: bool) {
             }
             if let Additional::Of(inner) = &schema.additional {
                 for (name, value) in fields {
-                    if ours(name) && !schema.properties.contains_key(name) {
+                    if ours(name) && !schema.properties.contains(name) {
                         one(inner, value);
                     }
                 }
@@ -76,7 +76,7 @@ fn one(schema: &Schema, value: &mut Value) {
         && !schema.nullable
         && let Some(default) = &schema.default
     {
-        *value = default.clone();
+        *value = (**default).clone();
     }
     fill_in(schema, value, schema.embedded);
 }

@@ -35,7 +35,7 @@ impl Schema {
         }
     }
 
-    fn check_map(&self, items: &[Value], keys: &[String], path: &Path<'_>, faults: &mut Faults) {
+    fn check_map(&self, items: &[Value], keys: &[Box<str>], path: &Path<'_>, faults: &mut Faults) {
         for (at, item) in items.iter().enumerate() {
             if !item.is_object() && !item.is_null() {
                 let place = Path::Index(path, at).bracketed();
@@ -50,10 +50,10 @@ impl Schema {
 }
 
 /// What names an item of a list that is a map: the fields that are its keys.
-pub(super) fn key_of(item: &Value, keys: &[String]) -> Value {
+pub(super) fn key_of(item: &Value, keys: &[Box<str>]) -> Value {
     let named: Map<String, Value> = keys
         .iter()
-        .filter_map(|key| Some((key.clone(), item.get(key)?.clone())))
+        .filter_map(|key| Some((key.clone().into(), item.get(&**key)?.clone())))
         .collect();
     Value::Object(named)
 }

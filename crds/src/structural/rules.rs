@@ -20,6 +20,7 @@ use kube_cel::{CompiledSchema, ErrorKind, compile_schema, validate_compiled};
 use serde_json::{Map, Value};
 
 use super::MAX_DEPTH;
+use super::compile::{text, texts};
 use super::lists::key_of;
 use super::words::{Faults, Path};
 
@@ -60,7 +61,7 @@ pub(crate) struct Rules {
     values: Option<Box<Self>>,
     items: Option<Box<Self>>,
     /// The fields that name an item, where the list is a map.
-    keys: Vec<String>,
+    keys: Box<[Box<str>]>,
 }
 
 /// The rules of one place.
@@ -111,7 +112,7 @@ fn compile(schema: &Value, depth: usize) -> Option<Rules> {
             .collect(),
         values: inner("additionalProperties"),
         items: inner("items"),
-        keys: super::texts(fields, "x-kubernetes-list-map-keys"),
+        keys: texts(fields, "x-kubernetes-list-map-keys"),
     };
     let some = rules.here.is_some()
         || !rules.properties.is_empty()
@@ -137,7 +138,7 @@ fn here(fields: &Map<String, Value>) -> Option<Here> {
     Some(Here {
         work: work.collect(),
         schema: compile_schema(&schema),
-        kind: super::text(fields, "type").unwrap_or_default().to_owned(),
+        kind: text(fields, "type").unwrap_or_default().to_owned(),
     })
 }
 

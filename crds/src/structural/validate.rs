@@ -140,7 +140,7 @@ fn object(schema: &Schema, fields: &Map<String, Value>, path: &Path<'_>, faults:
         }
     }
     for name in &schema.required {
-        if !fields.contains_key(name) {
+        if !fields.contains_key(&**name) {
             faults.required(Path::Field(path, name), "");
         }
     }

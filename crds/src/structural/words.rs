@@ -116,6 +116,11 @@ impl Faults {
         self.0.len()
     }
 
+    /// Whether one of these reasons is among them.
+    pub(crate) fn has(&self, reasons: &[&str]) -> bool {
+        self.0.iter().any(|fault| reasons.contains(&fault.reason))
+    }
+
     /// All of them.
     pub(crate) fn into_vec(self) -> Vec<FieldError> {
         self.0

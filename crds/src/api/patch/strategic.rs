@@ -179,7 +179,7 @@ fn identity(key: Option<&str>, item: &Value) -> Outcome<Literal> {
 
 /// Merges lists, and orders them as the patch does.
 fn lists(ty: Type<'_>, old: Vec<Value>, patch: Vec<Value>) -> Outcome<Vec<Value>> {
-    let key = ty.strategy().key;
+    let key = ty.strategy().key.as_deref();
     let server = identities(key, &old)?;
     let (merged, order) = items(ty, old, patch)?;
     arrange(key, merged, &order, &server)
@@ -191,7 +191,7 @@ fn identities(key: Option<&str>, items: &[Value]) -> Outcome<Vec<Literal>> {
 
 /// Merges the items of lists; gives also the order that the patch has them in.
 fn items(ty: Type<'_>, old: Vec<Value>, patch: Vec<Value>) -> Outcome<(Vec<Value>, Vec<Literal>)> {
-    let key = ty.strategy().key;
+    let key = ty.strategy().key.as_deref();
     let (mut gone, mut replaces, mut stated) = (BTreeSet::new(), false, Vec::new());
     for item in patch {
         let directive = item.get(PATCH).cloned();
@@ -256,7 +256,7 @@ fn ordered(
         _ => list(patch.remove(name))?,
     };
     let old = list(fields.remove(name))?;
-    let key = ty.strategy().key;
+    let key = ty.strategy().key.as_deref();
     let order = identities(key, order)?;
     if let Some(new) = &new {
         in_order(key, new, &order)?;

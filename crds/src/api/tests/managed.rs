@@ -8,6 +8,7 @@ use super::update::{Scope, Views};
 use super::{Refused, Request, apply, update};
 use crate::api::tests::support;
 use crate::api::types::Type;
+use crate::resource::KindSchema;
 use crate::resource::ResourceKind;
 
 #[path = "managed_cluster.rs"]
@@ -51,10 +52,9 @@ fn kind() -> ResourceKind {
         "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     }});
     let mut kind = support::kind("Widget", "widgets", true);
-    kind.schema = json!({"type": "object", "properties": {
-        "spec": spec,
-        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-    }});
+    let status = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let properties = json!({"spec": spec, "status": status});
+    kind.schema = KindSchema::from(&json!({"type": "object", "properties": properties}));
     kind
 }
 
@@ -320,8 +320,9 @@ fn what_became_atomic_is_owned_as_a_whole() {
     let mut state = State::default();
     state.update("u", json!({"spec": {"pair": {"x": 1, "y": 2}}}));
     let mut later = kind();
-    later.schema["properties"]["spec"]["properties"]["pair"]["x-kubernetes-map-type"] =
-        json!("atomic");
+    let mut schema = later.schema.document();
+    schema["properties"]["spec"]["properties"]["pair"]["x-kubernetes-map-type"] = json!("atomic");
+    later.schema = KindSchema::from(&schema);
     state.managed.fit(Views::new(&later, &[]));
     assert_eq!(state.owners(), ["u*: .spec .spec.pair"]);
     later.version = "v2".to_owned();

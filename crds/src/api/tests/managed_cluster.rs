@@ -13,7 +13,7 @@ use super::{Managed, State};
 
 /// The definition of the kind of the rows, as a kube-apiserver accepts it.
 fn definition() -> CustomResourceDefinition {
-    let mut schema = super::kind().schema;
+    let mut schema = super::kind().schema.document();
     let spec = &mut schema["properties"]["spec"]["properties"];
     // The keys of a list must be required, or have defaults.
     spec["ports"]["items"]["required"] = json!(["port"]);

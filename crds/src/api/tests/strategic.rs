@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::merge;
 use crate::api::patch::PatchError;
 use crate::api::types::Type;
+use crate::structural::Schema;
 
 /// A schema with every sort of list and map, as kinds of Kubernetes have them.
 fn schema() -> Value {
@@ -38,7 +39,11 @@ fn schema() -> Value {
 
 fn patched(spec: &Value, patch: &Value) -> Result<Value, PatchError> {
     let mut object = json!({"spec": spec});
-    merge(Type::Object(&schema()), &mut object, json!({"spec": patch}))?;
+    merge(
+        Type::Object(&Schema::compile(&schema())),
+        &mut object,
+        json!({"spec": patch}),
+    )?;
     Ok(object["spec"].take())
 }
 
@@ -265,7 +270,11 @@ fn bad_patches_are_refused() {
         assert_eq!(patched(&spec, &patch), Err(expected), "{patch}");
     }
     let mut object = json!({});
-    let outcome = merge(Type::Object(&schema()), &mut object, json!([]));
+    let outcome = merge(
+        Type::Object(&Schema::compile(&schema())),
+        &mut object,
+        json!([]),
+    );
     assert_eq!(
         outcome,
         Err(malformed("a strategic merge patch is an object"))
@@ -281,7 +290,12 @@ fn metadata_is_merged_too() {
         "finalizers": ["b"], "ownerReferences": [{"uid": "2"}, {"uid": "1", "$patch": "delete"}],
         "labels": {"k": null, "l": "w"},
     }});
-    merge(Type::Object(&schema()), &mut object, patch).unwrap();
+    merge(
+        Type::Object(&Schema::compile(&schema())),
+        &mut object,
+        patch,
+    )
+    .unwrap();
     let expected = json!({"metadata": {
         "finalizers": ["b", "a"], "ownerReferences": [{"uid": "2"}], "labels": {"l": "w"},
     }});

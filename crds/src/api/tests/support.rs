@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::api::store::HistoryLimits;
 use crate::api::{ApiServer, Limits, http as protocol};
-use crate::resource::{Admission, AdmissionContext, Column, FieldError, ResourceKind};
+use crate::resource::{Admission, AdmissionContext, Column, FieldError, KindSchema, ResourceKind};
 
 pub(crate) struct WidgetAdmission;
 
@@ -100,7 +100,7 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
             ),
             column("Age", "date", ".metadata.creationTimestamp"),
         ],
-        schema: json!({"type": "object", "properties": {
+        schema: KindSchema::from(&json!({"type": "object", "properties": {
             "spec": {"type": "object", "properties": {
                 "size": {"type": "integer", "description": "How large it is."},
                 "fixed": {"type": "integer"},
@@ -111,7 +111,7 @@ pub(crate) fn kind(kind: &str, plural: &str, namespaced: bool) -> ResourceKind {
                 }},
             }},
             "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-        }}),
+        }})),
         admission: Arc::new(WidgetAdmission),
         served: true,
         storage: true,

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::support::{Fixture, WidgetAdmission, fixture_of, kind, kinds, raw, version};
-use crate::resource::{Admission, AdmissionContext, FieldError, ResourceKind};
+use crate::resource::{Admission, AdmissionContext, FieldError, KindSchema, ResourceKind};
 
 const OLD: &str = "/apis/test.heddle.dev/v1beta1/namespaces/default/widgets";
 const NEW: &str = "/apis/test.heddle.dev/v1/namespaces/default/widgets";
@@ -53,7 +53,9 @@ fn versions() -> Vec<ResourceKind> {
         };
         let mut base = kind("Widget", "widgets", true);
         if !storage {
-            base.schema["properties"]["spec"]["properties"]["count"] = json!({"type": "integer"});
+            let mut schema = base.schema.document();
+            schema["properties"]["spec"]["properties"]["count"] = json!({"type": "integer"});
+            base.schema = KindSchema::from(&schema);
         }
         all.push(ResourceKind {
             version: version.to_owned(),

@@ -1,0 +1,72 @@
+//! Naming the fields that a schema does not know, as strict clients want it.
+
+use serde_json::Value;
+
+use super::prune::ENVELOPE;
+use super::words::Path;
+use super::{Additional, Schema, Type};
+
+impl Schema {
+    /// The paths of fields that the schema of a whole object does not know, at most `most`.
+    pub(crate) fn unknown(&self, object: &Value, most: usize) -> Vec<String> {
+        let mut found = Found {
+            paths: Vec::new(),
+            most,
+        };
+        collect(self, object, &Path::Root, true, &mut found);
+        found.paths
+    }
+
+    /// Whether the fields are said by schemas of which some hold, so that no single one knows them.
+    fn is_combined(&self) -> bool {
+        let logic = self.logic.as_ref();
+        logic.is_some_and(|l| !(l.all.is_empty() && l.any.is_empty() && l.one.is_empty()))
+    }
+}
+
+/// What was found, within its bound.
+struct Found {
+    paths: Vec<String>,
+    most: usize,
+}
+
+impl Found {
+    fn add(&mut self, path: &Path<'_>) {
+        if self.paths.len() < self.most {
+            self.paths.push(path.to_string());
+        }
+    }
+}
+
+/// `resource` says whether the value has the fields of every object.
+fn collect(schema: &Schema, value: &Value, path: &Path<'_>, resource: bool, found: &mut Found) {
+    if schema.preserve || schema.is_combined() {
+        return;
+    }
+    match value {
+        // A value of another type than it should have is reported as that alone.
+        Value::Object(fields) if schema.kind == Some(Type::Object) => {
+            for (name, value) in fields {
+                if resource && ENVELOPE.contains(&name.as_str()) {
+                    continue;
+                }
+                let path = Path::Field(path, name);
+                match (schema.properties.get(name), &schema.additional) {
+                    (Some(schema), _) => collect(schema, value, &path, schema.embedded, found),
+                    (None, Additional::Of(schema)) => {
+                        collect(schema, value, &path, schema.embedded, found)
+                    }
+                    (None, Additional::Any) => {}
+                    (None, Additional::None) => found.add(&path),
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = &schema.items else { return };
+            for (at, item) in items.iter().enumerate() {
+                collect(schema, item, &Path::Index(path, at), schema.embedded, found);
+            }
+        }
+        Value::Object(_) | Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
