@@ -366,10 +366,10 @@ async fn follow(fixture: &Fixture, from: u64, mut state: Model) {
             let before = match event["type"].as_str().unwrap() {
                 "DELETED" => state.0.remove(&name).map(|node| node.uid),
                 "MODIFIED" => state.0.insert(name, node.clone()).map(|node| node.uid),
-                _ => state
-                    .0
-                    .insert(name, node.clone())
-                    .map_or(Some(node.uid.clone()), |_| None),
+                _ => {
+                    let known = state.0.insert(name, node.clone());
+                    known.is_none().then(|| node.uid.clone())
+                }
             };
             assert_eq!(before.as_deref(), Some(node.uid.as_str()), "{event}");
         }
