@@ -28,6 +28,9 @@ pub const SUBSCRIBABLE_VERSION: &str = "v1";
 /// The order of deliveries, as Knative's broker for Kafka names it: `ordered` or `unordered`.
 pub const KAFKA_ORDER: &str = "kafka.eventing.knative.dev/delivery.order";
 
+/// Where `kubectl apply` without `--server-side` keeps what it applied last.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// The prefix of the annotations about delivery.
 pub const DELIVERY_PREFIX: &str = "delivery.heddle.dev/";
 /// The order of deliveries: `unordered`, `ordered` or `key`.

@@ -31,7 +31,7 @@ impl std::fmt::Display for ConsumerId {
 }
 
 /// Where events come from: an open log under the name that its store knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// The log's name. Consumers with the same name share one reader.
     pub name: Arc<str>,
@@ -69,7 +69,7 @@ pub enum Protocol {
 }
 
 /// Where a subscriber's reply goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ReplyTo {
     /// Back into the broker's log, with its TTL counted down.
     Log(Partitions),
@@ -161,7 +161,7 @@ pub enum Start {
 }
 
 /// One consumer of a log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerConfig {
     /// Whose deliveries these are.
     pub id: ConsumerId,

@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     pub(crate) position: Arc<Position>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) board: Board,
-    pub(crate) meters: Meters,
+    pub(crate) meters: Arc<Meters>,
     /// The consumer's own dead letter log, once it is open: one for all partitions.
     pub(crate) dead_letters: Arc<OnceLock<Arc<dyn Log>>>,
 }
@@ -149,8 +149,8 @@ impl Consumer {
         }
     }
 
-    /// Runs until it is stopped.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is stopped. In a box, as a future holds what it is given more than once.
+    pub(crate) async fn run(mut self: Box<Self>) {
         loop {
             if self.reordering && self.jobs.is_empty() {
                 self.reorder();
@@ -319,11 +319,11 @@ impl Consumer {
             End::Delivered => count(&board.delivered),
             End::DeadLettered => {
                 count(&board.dead_lettered);
-                meters.dead_lettered.inc();
+                count(&meters.dead_lettered);
             }
             End::Kept => {
                 count(&board.kept);
-                meters.kept.inc();
+                count(&meters.kept);
             }
         }
         self.complete(offset);

@@ -175,7 +175,8 @@ impl Dispatcher {
         Ok(this)
     }
 
-    /// Starts a consumer, or changes a running one; its position stays. When this returns, the
+    /// Starts a consumer, or changes a running one; its position stays. One that is as it should be
+    /// is left alone. When this returns, the
     /// consumer has a durable position: what is accepted from now on will reach it.
     ///
     /// # Errors

@@ -12,7 +12,7 @@
 //! | `heddle_filter_matched_events_total` | kind, namespace, name | events that passed it |
 //! | `heddle_filter_errors_total` | kind, namespace, name | events on which its evaluation met an error |
 //! | `heddle_delivery_attempts_total` | kind, namespace, name, outcome | attempts, by what came of them |
-//! | `heddle_delivery_seconds` | kind, namespace, name | time that attempts at the subscriber took |
+//! | `heddle_delivery_seconds` | kind, namespace, name | time that attempts at the subscriber took; from the first one on |
 //! | `heddle_delivery_dead_letters_total` | kind, namespace, name, to | dead letters, taken by the `sink` or kept in the `log` |
 //! | `heddle_delivery_dropped_replies_total` | kind, namespace, name | replies whose TTL was used up |
 //! | `heddle_delivery_missing_events_total` | kind, namespace, name, reason | events that were gone from the log before they were looked at |
@@ -22,13 +22,17 @@
 //! that of a redriven dead letter is `delivered`, `dead_lettered` (the sink took it), `kept` (again) or
 //! `expired`. Labels name resources, never events, so their number is bounded. Gauges are computed at scrape time.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::family::Family;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
@@ -41,238 +45,163 @@ const BUCKETS: [f64; 14] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 60.0,
 ];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Labels {
-    kind: &'static str,
-    namespace: String,
-    name: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    kind: &'static str,
-    namespace: String,
-    name: String,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ToLabels {
-    kind: &'static str,
-    namespace: String,
-    name: String,
-    to: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    kind: &'static str,
-    namespace: String,
-    name: String,
-    reason: &'static str,
-}
-
-/// All counters of the dispatcher.
-#[derive(Clone, Debug)]
-pub(crate) struct Metrics {
-    attempts: Family<OutcomeLabels, Counter>,
-    seconds: Family<Labels, Histogram, fn() -> Histogram>,
-    dead_letters: Family<ToLabels, Counter>,
-    dropped_replies: Family<Labels, Counter>,
-    missing: Family<ReasonLabels, Counter>,
-    redriven: Family<OutcomeLabels, Counter>,
-}
+/// The counters of all consumers. Clones share them.
+///
+/// They are plain numbers that get their names and labels at scrape time: there may be ten thousand
+/// consumers, most of which count nothing for long.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics(Arc<Mutex<BTreeMap<ConsumerId, Arc<Meters>>>>);
 
 /// The counters of one consumer, looked up once.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Meters {
-    pub(crate) delivered: Counter,
-    pub(crate) failed: Counter,
-    pub(crate) reply_failed: Counter,
-    pub(crate) dead_letter_failed: Counter,
-    pub(crate) keep_failed: Counter,
-    pub(crate) seconds: Histogram,
-    pub(crate) dead_lettered: Counter,
-    pub(crate) kept: Counter,
-    pub(crate) dropped_replies: Counter,
-    pub(crate) expired: Counter,
-    pub(crate) damaged: Counter,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) reply_failed: AtomicU64,
+    pub(crate) dead_letter_failed: AtomicU64,
+    pub(crate) keep_failed: AtomicU64,
+    /// Made at the first attempt.
+    seconds: OnceLock<Histogram>,
+    pub(crate) dead_lettered: AtomicU64,
+    pub(crate) kept: AtomicU64,
+    pub(crate) dropped_replies: AtomicU64,
+    pub(crate) expired: AtomicU64,
+    pub(crate) damaged: AtomicU64,
     pub(crate) redriven: Redriven,
 }
 
 /// What came of redriven dead letters.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Redriven {
-    pub(crate) delivered: Counter,
-    pub(crate) dead_lettered: Counter,
-    pub(crate) kept: Counter,
-    pub(crate) expired: Counter,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) dead_lettered: AtomicU64,
+    pub(crate) kept: AtomicU64,
+    pub(crate) expired: AtomicU64,
 }
 
-const OUTCOMES: [&str; 5] = [
-    "delivered",
-    "failed",
-    "reply_failed",
-    "dead_letter_failed",
-    "keep_failed",
-];
-
-const REDRIVEN: [&str; 4] = ["delivered", "dead_lettered", "kept", "expired"];
+impl Meters {
+    /// Notes how long an attempt at the subscriber took.
+    pub(crate) fn observe(&self, took: Duration) {
+        let seconds = self.seconds.get_or_init(|| Histogram::new(BUCKETS));
+        seconds.observe(took.as_secs_f64());
+    }
+}
 
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let this = Self {
-            attempts: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            dead_letters: Family::default(),
-            dropped_replies: Family::default(),
-            missing: Family::default(),
-            redriven: Family::default(),
-        };
-        registry.register(
-            "heddle_delivery_attempts",
-            "Delivery attempts, by what came of them",
-            this.attempts.clone(),
-        );
-        registry.register_with_unit(
-            "heddle_delivery",
-            "Time that attempts at the subscriber took",
-            Unit::Seconds,
-            this.seconds.clone(),
-        );
-        registry.register(
-            "heddle_delivery_dead_letters",
-            "Dead letters, taken by the sink or kept in the consumer's own log",
-            this.dead_letters.clone(),
-        );
-        registry.register(
-            "heddle_delivery_dropped_replies",
-            "Replies that were dropped because their TTL was used up",
-            this.dropped_replies.clone(),
-        );
-        registry.register(
-            "heddle_delivery_missing_events",
-            "Events that were gone from the log before the consumer looked at them",
-            this.missing.clone(),
-        );
-        registry.register(
-            "heddle_redrive_events",
-            "Dead letters that were redriven, by what came of them",
-            this.redriven.clone(),
-        );
+        let this = Self::default();
+        registry.register_collector(Box::new(this.clone()));
         this
     }
 
-    pub(crate) fn meters(&self, id: &ConsumerId) -> Meters {
-        let attempts = |outcome| {
-            self.attempts
-                .get_or_create_owned(&outcome_labels(id, outcome))
-        };
-        let to = |to| self.dead_letters.get_or_create_owned(&to_labels(id, to));
-        let reason = |reason| self.missing.get_or_create_owned(&reason_labels(id, reason));
-        let [
-            delivered,
-            failed,
-            reply_failed,
-            dead_letter_failed,
-            keep_failed,
-        ] = OUTCOMES.map(attempts);
-        Meters {
-            delivered,
-            failed,
-            reply_failed,
-            dead_letter_failed,
-            keep_failed,
-            seconds: self.seconds.get_or_create_owned(&labels(id)),
-            dead_lettered: to("sink"),
-            kept: to("log"),
-            dropped_replies: self.dropped_replies.get_or_create_owned(&labels(id)),
-            expired: reason("expired"),
-            damaged: reason("damaged"),
-            redriven: self.redriven(id),
-        }
-    }
-
-    fn redriven(&self, id: &ConsumerId) -> Redriven {
-        let [delivered, dead_lettered, kept, expired] = REDRIVEN.map(|outcome| {
-            self.redriven
-                .get_or_create_owned(&outcome_labels(id, outcome))
-        });
-        Redriven {
-            delivered,
-            dead_lettered,
-            kept,
-            expired,
-        }
+    /// The counters of a consumer, which go on where it is started again.
+    pub(crate) fn meters(&self, id: &ConsumerId) -> Arc<Meters> {
+        let mut all = self.0.lock();
+        Arc::clone(all.entry(id.clone()).or_default())
     }
 
     /// Forgets the counters of a consumer that is gone.
     pub(crate) fn remove(&self, id: &ConsumerId) {
-        for outcome in OUTCOMES {
-            self.attempts.remove(&outcome_labels(id, outcome));
-        }
-        for outcome in REDRIVEN {
-            self.redriven.remove(&outcome_labels(id, outcome));
-        }
-        for to in ["sink", "log"] {
-            self.dead_letters.remove(&to_labels(id, to));
-        }
-        for reason in ["expired", "damaged"] {
-            self.missing.remove(&reason_labels(id, reason));
-        }
-        self.seconds.remove(&labels(id));
-        self.dropped_replies.remove(&labels(id));
+        self.0.lock().remove(id);
     }
 }
 
-fn labels(id: &ConsumerId) -> Labels {
-    Labels {
-        kind: id.kind,
-        namespace: id.namespace.to_string(),
-        name: id.name.to_string(),
+/// A counter of several: the value of the label that tells them apart, and where it is.
+type Counter = (&'static str, fn(&Meters) -> &AtomicU64);
+
+/// A family of counters: its name, its help, the label that tells its counters apart (none where
+/// there is one), and the counters.
+type Family = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    &'static [Counter],
+);
+
+const FAMILIES: [Family; 5] = [
+    (
+        "heddle_delivery_attempts",
+        "Delivery attempts, by what came of them",
+        Some("outcome"),
+        &[
+            ("delivered", |m| &m.delivered),
+            ("failed", |m| &m.failed),
+            ("reply_failed", |m| &m.reply_failed),
+            ("dead_letter_failed", |m| &m.dead_letter_failed),
+            ("keep_failed", |m| &m.keep_failed),
+        ],
+    ),
+    (
+        "heddle_delivery_dead_letters",
+        "Dead letters, taken by the sink or kept in the consumer's own log",
+        Some("to"),
+        &[("sink", |m| &m.dead_lettered), ("log", |m| &m.kept)],
+    ),
+    (
+        "heddle_delivery_dropped_replies",
+        "Replies that were dropped because their TTL was used up",
+        None,
+        &[("", |m| &m.dropped_replies)],
+    ),
+    (
+        "heddle_delivery_missing_events",
+        "Events that were gone from the log before the consumer looked at them",
+        Some("reason"),
+        &[("expired", |m| &m.expired), ("damaged", |m| &m.damaged)],
+    ),
+    (
+        "heddle_redrive_events",
+        "Dead letters that were redriven, by what came of them",
+        Some("outcome"),
+        &[
+            ("delivered", |m| &m.redriven.delivered),
+            ("dead_lettered", |m| &m.redriven.dead_lettered),
+            ("kept", |m| &m.redriven.kept),
+            ("expired", |m| &m.redriven.expired),
+        ],
+    ),
+];
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let all: Vec<(ConsumerId, Arc<Meters>)> = {
+            let all = self.0.lock();
+            all.iter()
+                .map(|(id, meters)| (id.clone(), Arc::clone(meters)))
+                .collect()
+        };
+        for (name, help, label, counters) in FAMILIES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (id, meters) in &all {
+                for (value, counter) in counters {
+                    let count = ConstCounter::new(counter(meters).load(Ordering::Relaxed));
+                    let mut labels = labels(id).to_vec();
+                    labels.extend(label.map(|label| (label, *value)));
+                    count.encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let mut family = encoder.encode_descriptor(
+            "heddle_delivery",
+            "Time that attempts at the subscriber took",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for (id, meters) in &all {
+            if let Some(seconds) = meters.seconds.get() {
+                seconds.encode(family.encode_family(&labels(id))?)?;
+            }
+        }
+        Ok(())
     }
 }
 
-fn outcome_labels(id: &ConsumerId, outcome: &'static str) -> OutcomeLabels {
-    let Labels {
-        kind,
-        namespace,
-        name,
-    } = labels(id);
-    OutcomeLabels {
-        kind,
-        namespace,
-        name,
-        outcome,
-    }
-}
-
-fn to_labels(id: &ConsumerId, to: &'static str) -> ToLabels {
-    let Labels {
-        kind,
-        namespace,
-        name,
-    } = labels(id);
-    ToLabels {
-        kind,
-        namespace,
-        name,
-        to,
-    }
-}
-
-fn reason_labels(id: &ConsumerId, reason: &'static str) -> ReasonLabels {
-    let Labels {
-        kind,
-        namespace,
-        name,
-    } = labels(id);
-    ReasonLabels {
-        kind,
-        namespace,
-        name,
-        reason,
-    }
+fn labels(id: &ConsumerId) -> [(&'static str, &str); 3] {
+    [
+        ("kind", id.kind),
+        ("namespace", &*id.namespace),
+        ("name", &*id.name),
+    ]
 }
 
 /// Where gauges come from.
@@ -345,16 +274,15 @@ impl<T: Observed> Collector for Gauges<T> {
         };
         let all = observed.observe();
         for (name, help, read) in GAUGES {
-            let kind = ConstGauge::new(0.0f64).metric_type();
-            let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
+            let mut descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (id, stats, age) in &all {
                 let gauge = ConstGauge::new(read(stats, *age));
                 gauge.encode(descriptor.encode_family(&labels(id))?)?;
             }
         }
         for (name, help, read) in COUNTERS {
-            let kind = ConstCounter::new(0u64).metric_type();
-            let mut descriptor = encoder.encode_descriptor(name, help, None, kind)?;
+            let mut descriptor =
+                encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (id, stats, _) in &all {
                 let counter = ConstCounter::new(read(stats));
                 counter.encode(descriptor.encode_family(&labels(id))?)?;

@@ -37,7 +37,7 @@ use crate::consumer::{
 };
 use crate::delivery::{Action, Delivery, End, Outcome, dead_letter};
 use crate::positions::Positions;
-use crate::stats::count;
+use crate::stats::{count, count_by};
 use crate::window::{Budget, Window};
 
 /// How long the end of a redrive waits for what it did to be durable.
@@ -304,7 +304,7 @@ impl Driver {
 
     fn expired(&mut self, count: u64) {
         self.progress.expired += count;
-        self.parts.shared.meters.redriven.expired.inc_by(count);
+        count_by(&self.parts.shared.meters.redriven.expired, count);
     }
 
     fn start(&mut self) {
@@ -415,13 +415,13 @@ impl Driver {
         match end {
             End::Delivered => {
                 count(&board.delivered);
-                meters.redriven.delivered.inc();
+                count(&meters.redriven.delivered);
                 self.progress.delivered += 1;
             }
             End::DeadLettered => {
                 count(&board.dead_lettered);
-                meters.dead_lettered.inc();
-                meters.redriven.dead_lettered.inc();
+                count(&meters.dead_lettered);
+                count(&meters.redriven.dead_lettered);
                 self.progress.dead_lettered += 1;
             }
             End::Kept => self.failed(),
@@ -430,7 +430,7 @@ impl Driver {
     }
 
     fn failed(&mut self) {
-        self.parts.shared.meters.redriven.kept.inc();
+        count(&self.parts.shared.meters.redriven.kept);
         self.progress.failed += 1;
     }
 

@@ -16,7 +16,7 @@ use crate::subscriber::local::Unavailable;
 use crate::subscriber::{LocalSubscribers, Subscriber};
 
 /// Somewhere to deliver to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Route {
     target: Target,
     /// The URL, as dead letters name it.
@@ -27,8 +27,8 @@ pub(crate) struct Route {
 impl Route {
     /// Stands in for an address that is not known. Nothing is started towards it; what was started
     /// before fails, and waits.
-    fn unknown() -> Self {
-        Self {
+    fn unknown() -> Arc<Self> {
+        Arc::new(Self {
             target: Target {
                 uri: ::http::Uri::from_static("/"),
                 ca_certs: None,
@@ -38,7 +38,7 @@ impl Route {
             subscriber: Arc::new(Unavailable(
                 "the subscriber's address is not known".to_owned(),
             )),
-        }
+        })
     }
 }
 
@@ -46,16 +46,16 @@ impl Route {
 #[derive(Clone, Debug)]
 pub(crate) enum ReplyRoute {
     Log(Partitions),
-    Route(Route),
+    Route(Arc<Route>),
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Routes {
     pub(crate) config: ConsumerConfig,
-    pub(crate) subscriber: Route,
+    pub(crate) subscriber: Arc<Route>,
     pub(crate) reply: Option<ReplyRoute>,
-    pub(crate) dead_letter: Option<Route>,
+    pub(crate) dead_letter: Option<Arc<Route>>,
     pub(crate) namespace: HeaderValue,
     key: String,
 }
@@ -101,7 +101,7 @@ impl Routes {
         self.config.subscriber.is_none()
     }
 
-    fn find(&self, target: &Target, idle: usize) -> Option<Route> {
+    fn find(&self, target: &Target, idle: usize) -> Option<Arc<Route>> {
         if self.config.max_in_flight.max(1) as usize != idle {
             return None;
         }
@@ -136,7 +136,7 @@ impl Routes {
 }
 
 impl Roads {
-    fn route(&self, config: &ConsumerConfig, target: &Target, idle: usize) -> Route {
+    fn route(&self, config: &ConsumerConfig, target: &Target, idle: usize) -> Arc<Route> {
         let url: Arc<str> = target.uri.to_string().into();
         let subscriber = match target.uri.scheme_str() {
             Some("local") => {
@@ -152,11 +152,11 @@ impl Roads {
             warn!(consumer = %config.id, subscriber = &*url, error = reason, "deliveries will fail");
             Arc::new(Unavailable(reason))
         });
-        Route {
+        Arc::new(Route {
             target: target.clone(),
             url,
             subscriber,
-        }
+        })
     }
 }
 

@@ -149,5 +149,10 @@ impl Board {
 
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    count_by(counter, 1);
+}
+
+/// Adds some.
+pub(crate) fn count_by(counter: &AtomicU64, some: u64) {
+    counter.fetch_add(some, Ordering::Relaxed);
 }

@@ -4,11 +4,10 @@
 //! Fields that others have set (defaults, status, annotations of controllers) stay; fields that
 //! the last applied object had and the new one lacks are removed. Lists are replaced whole.
 
-use serde_json::{Map, Value};
-
 /// The annotation that remembers what was applied last; the same as `kubectl` uses, so that both
 /// can take turns.
-pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub use heddle_crds::annotations::LAST_APPLIED;
+use serde_json::{Map, Value};
 
 /// Fields of `metadata` that only the API sets; a manifest that was exported may have them.
 const SERVER_FIELDS: [&str; 6] = [

@@ -228,7 +228,7 @@ impl Control {
             EntryKind::Broker => current.brokers.get(&address),
             EntryKind::Channel => current.channels.get(&address),
         };
-        if served.is_some_and(|entry| entry.logs.is(&log)) {
+        if served.is_some_and(|entry| entry.logs == log) {
             return;
         }
         let entry = Arc::new(Entry::new(kind, namespace, name, log));

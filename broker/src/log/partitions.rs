@@ -36,6 +36,18 @@ impl From<Arc<dyn Log>> for Partitions {
     }
 }
 
+impl PartialEq for Partitions {
+    /// Whether these are the same logs. One that was closed and opened again is another.
+    fn eq(&self, other: &Self) -> bool {
+        let (mine, others) = (self.all(), other.all());
+        mine.len() == others.len()
+            && mine
+                .iter()
+                .zip(others)
+                .all(|(mine, other)| Arc::ptr_eq(mine, other))
+    }
+}
+
 impl Partitions {
     /// Several logs; `None` where there is not even one.
     #[must_use]
@@ -55,17 +67,6 @@ impl Partitions {
     #[must_use]
     pub fn all(&self) -> &[Arc<dyn Log>] {
         &self.0.all
-    }
-
-    /// Whether these are the same logs.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        let (mine, others) = (self.all(), other.all());
-        mine.len() == others.len()
-            && mine
-                .iter()
-                .zip(others)
-                .all(|(mine, other)| Arc::ptr_eq(mine, other))
     }
 
     /// Changes how long events are kept: each partition keeps its part of the bytes.

@@ -3,7 +3,7 @@
 //! Objects are immutable and shared. Lists, watches and history hand out the same bytes, so a
 //! thousand watchers cost no serialisation and little memory.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -29,6 +29,32 @@ impl Key {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
+    }
+}
+
+/// The labels of an object, by their names. One or two as a rule: a map would be larger than the
+/// object itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    /// The value of a label.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
+        self.0.get(at).map(|(_, value)| &**value)
+    }
+
+    fn of(metadata: &Value) -> Self {
+        let Some(map) = metadata["labels"].as_object() else {
+            return Self::default();
+        };
+        let texts = map.iter().filter_map(|(name, value)| {
+            let value = value.as_str()?;
+            Some((Box::from(name.as_str()), Box::from(value)))
+        });
+        let mut labels: Box<[_]> = texts.collect();
+        labels.sort_unstable();
+        Self(labels)
     }
 }
 
@@ -61,13 +87,13 @@ pub(crate) enum Ending {
 /// An object as it was at one version.
 #[derive(Debug)]
 pub(crate) struct Object {
-    key: Key,
+    key: Arc<Key>,
     json: Bytes,
     api_version: Box<str>,
     version: u64,
-    uid: String,
-    labels: BTreeMap<String, String>,
-    owners: Vec<Owner>,
+    uid: Arc<str>,
+    labels: Labels,
+    owners: Box<[Owner]>,
     ending: Ending,
 }
 
@@ -86,8 +112,9 @@ impl Object {
     /// Takes the facts from the value and serialises it. An object that is only tried may have no
     /// version, which counts as 0.
     pub(crate) fn from_value(value: &Value) -> Result<Self, NotAnObject> {
-        let json = Bytes::from(serde_json::to_vec(value)?);
-        Self::assemble(value, json)
+        // The writer's buffer has room to grow; an object stays as it is, for long.
+        let json = serde_json::to_vec(value)?.into_boxed_slice();
+        Self::assemble(value, Bytes::from(json))
     }
 
     /// Reads an object that was serialised before.
@@ -111,28 +138,20 @@ impl Object {
             .as_str()
             .and_then(|v| v.parse().ok())
             .unwrap_or_default();
-        let labels = metadata["labels"]
-            .as_object()
-            .map(|map| {
-                map.iter()
-                    .filter_map(|(k, v)| v.as_str().map(|v| (k.clone(), v.to_owned())))
-                    .collect()
-            })
-            .unwrap_or_default();
         let owners = metadata["ownerReferences"]
             .as_array()
             .map(|refs| refs.iter().map(owner).collect())
             .unwrap_or_default();
         Ok(Self {
-            key: Key {
+            key: Arc::new(Key {
                 namespace: text("namespace"),
                 name,
-            },
+            }),
             json,
             api_version: value["apiVersion"].as_str().unwrap_or_default().into(),
             version,
-            uid: text("uid"),
-            labels,
+            uid: text("uid").into(),
+            labels: Labels::of(metadata),
             owners,
             ending: ending(metadata),
         })
@@ -140,6 +159,11 @@ impl Object {
 
     /// Where the object is.
     pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The same, for those who keep it as long as the object.
+    pub(crate) fn shared_key(&self) -> &Arc<Key> {
         &self.key
     }
 
@@ -179,8 +203,13 @@ impl Object {
         &self.uid
     }
 
+    /// The same, for those who keep it as long as the object.
+    pub(crate) fn shared_uid(&self) -> &Arc<str> {
+        &self.uid
+    }
+
     /// Its labels.
-    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn labels(&self) -> &Labels {
         &self.labels
     }
 

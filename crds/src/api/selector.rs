@@ -1,10 +1,10 @@
 //! Label and field selectors: parsed once, matched against every object of a list or watch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::error::ApiError;
 use super::fields::Field;
-use super::object::Object;
+use super::object::{Labels, Object};
 use crate::resource::ResourceKind;
 
 /// Requirements that one selector may hold.
@@ -63,7 +63,7 @@ impl Selector {
     }
 }
 
-fn met(demand: &Demand, key: &str, labels: &BTreeMap<String, String>) -> bool {
+fn met(demand: &Demand, key: &str, labels: &Labels) -> bool {
     let value = labels.get(key);
     match demand {
         Demand::In(set) => value.is_some_and(|v| set.contains(v)),

@@ -58,6 +58,9 @@ pub struct Queue {
     arrived: Arc<Notify>,
 }
 
+/// The keys for which there is room even when none waits.
+const KEPT: usize = 1_024;
+
 #[derive(Debug, Default)]
 struct Waiting {
     order: VecDeque<Key>,
@@ -100,6 +103,10 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         let key = waiting.order.pop_front()?;
         waiting.known.remove(&key);
+        if waiting.order.is_empty() && waiting.order.capacity() > KEPT {
+            // After thousands at once, the room that they took is given back.
+            *waiting = Waiting::default();
+        }
         Some(key)
     }
 }

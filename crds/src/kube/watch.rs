@@ -7,6 +7,9 @@
 //!   hides other objects. What the index last had of it stays until it can be decoded again or
 //!   is deleted; after a start over it is not there.
 //! - An index sees whole states only: `reset` with everything, then single changes.
+//! - What clients write about their own writing (`metadata.managedFields`, kubectl's copy of what it
+//!   applied last) does not get here: it is longer than everything else in an object, and no
+//!   controller reads it.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -20,6 +23,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::annotations::LAST_APPLIED;
 
 /// Where an object is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,8 +144,9 @@ async fn feed<K, I>(
     }
 }
 
-fn decoded<K>(kind: &str, DeserializeGuard(object): DeserializeGuard<K>) -> Option<K> {
+fn decoded<K: Resource>(kind: &str, DeserializeGuard(object): DeserializeGuard<K>) -> Option<K> {
     object
+        .map(slim)
         .inspect_err(|invalid| {
             tracing::warn!(
                 kind,
@@ -151,4 +157,17 @@ fn decoded<K>(kind: &str, DeserializeGuard(object): DeserializeGuard<K>) -> Opti
             );
         })
         .ok()
+}
+
+/// The object without what clients write about their own writing.
+fn slim<K: Resource>(mut object: K) -> K {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations
+        && annotations.remove(LAST_APPLIED).is_some()
+        && annotations.is_empty()
+    {
+        metadata.annotations = None;
+    }
+    object
 }

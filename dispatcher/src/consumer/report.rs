@@ -10,7 +10,7 @@ use tracing::{debug, error, warn};
 use super::attempt::Step;
 use super::{Consumer, Shared};
 use crate::delivery::Outcome;
-use crate::stats::{Moment, count};
+use crate::stats::{Moment, count, count_by};
 
 impl Shared {
     /// Counts what came of a step. Returns why it failed, where it did.
@@ -23,26 +23,26 @@ impl Shared {
     ) -> Option<String> {
         let (board, meters) = (&self.board, &self.meters);
         if step == Step::Send {
-            meters.seconds.observe(took.as_secs_f64());
+            meters.observe(took);
         }
         if dropped_reply {
             count(&board.dropped_replies);
-            meters.dropped_replies.inc();
+            count(&meters.dropped_replies);
         } else if step == Step::Reply && *outcome == Outcome::Taken {
             count(&board.replies);
         }
         let Outcome::Failed(failure) = outcome else {
             if step == Step::Send {
-                meters.delivered.inc();
+                count(&meters.delivered);
             }
             return None;
         };
         count(&board.failed_attempts);
         match step {
-            Step::Send => meters.failed.inc(),
-            Step::Reply => meters.reply_failed.inc(),
-            Step::DeadLetter => meters.dead_letter_failed.inc(),
-            Step::Keep => meters.keep_failed.inc(),
+            Step::Send => count(&meters.failed),
+            Step::Reply => count(&meters.reply_failed),
+            Step::DeadLetter => count(&meters.dead_letter_failed),
+            Step::Keep => count(&meters.keep_failed),
         };
         let reason = if failure.destination.is_empty() {
             failure.reason.clone()
@@ -82,7 +82,7 @@ impl Consumer {
     /// An event that was still to be delivered is gone from the log.
     pub(super) fn lost(&mut self, offset: Offset) {
         self.complete(offset);
-        self.shared.meters.expired.inc();
+        count(&self.shared.meters.expired);
         self.lost += 1;
         if let Some(held_back) = self.troubles.pass() {
             error!(consumer = %self.shared.id, offset, held_back,
@@ -102,8 +102,8 @@ impl Consumer {
         let (counts, _) = self.shared.seat.inbox().counts();
         let new = counts.since(self.counted);
         if new.has_gaps() {
-            self.shared.meters.expired.inc_by(new.expired);
-            self.shared.meters.damaged.inc_by(new.damaged);
+            count_by(&self.shared.meters.expired, new.expired);
+            count_by(&self.shared.meters.damaged, new.damaged);
         }
         self.counted = counts;
         *self.shared.board.moment.lock() = Moment {

@@ -1,6 +1,6 @@
 //! The executor: starts, changes and stops consumers, and hands on what is to be written.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use heddle_broker::control::OpenLogs;
@@ -20,7 +20,6 @@ use crate::config::{ConsumerConfig, ConsumerId, ReplyTo, Source};
 pub struct Control {
     dispatcher: Arc<Dispatcher>,
     facts: Facts,
-    applied: HashMap<ConsumerId, Wanted>,
     settled: BTreeSet<String>,
 }
 
@@ -37,7 +36,6 @@ impl Control {
         Self {
             dispatcher,
             facts,
-            applied: HashMap::new(),
             settled: BTreeSet::new(),
         }
     }
@@ -93,7 +91,7 @@ impl Control {
         let mut news = false;
         for step in steps {
             match step {
-                Step::Consume(wanted) if self.applied.get(&wanted.id) != Some(wanted) => {
+                Step::Consume(wanted) => {
                     let Some(config) = self.resolve(wanted) else {
                         continue;
                     };
@@ -101,17 +99,15 @@ impl Control {
                         tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
                         continue;
                     }
-                    self.applied
-                        .insert(wanted.id.clone(), Wanted::clone(wanted));
                     news |= self.facts.running.insert(wanted.id.clone());
                 }
                 Step::Stop(id) => {
-                    if self.applied.remove(id).is_some() {
+                    if self.facts.running.remove(id) {
                         self.dispatcher.remove(id).await;
+                        news = true;
                     }
-                    news |= self.facts.running.remove(id);
                 }
-                Step::Consume(_) | Step::Write(_) => {}
+                Step::Write(_) => {}
             }
         }
         news

@@ -65,19 +65,22 @@ impl Running {
             return false;
         };
         let before = Arc::clone(&first.routes.lock());
-        let same_source =
-            self.source.name == config.source.name && self.source.logs.is(&config.source.logs);
+        let same_source = self.source == config.source;
         let same_resource = before.config.uid == config.uid || config.keep_position.is_some();
         let ended = self.parts.iter().any(|part| part.done.is_cancelled());
         if !same_source || !same_resource || ended {
             return false;
+        }
+        let parts = || self.parts.iter().zip(config.source.parts());
+        if parts().all(|(part, (name, log))| part.is(&of_part(config, &name, log))) {
+            return true;
         }
         let resumes =
             before.config.uid != config.uid || before.config.keep_position != config.keep_position;
         if let Some(turns) = &self.turns {
             turns.set_limit(limit(config));
         }
-        for (part, (name, log)) in self.parts.iter().zip(config.source.parts()) {
+        for (part, (name, log)) in parts() {
             let shared = &part.shared;
             if resumes {
                 let uid = Arc::clone(&config.uid);
@@ -108,6 +111,11 @@ impl Running {
 }
 
 impl Part {
+    /// Whether this is how it is configured.
+    fn is(&self, config: &ConsumerConfig) -> bool {
+        self.shared.routes.lock().config == *config
+    }
+
     fn stats(&self) -> ConsumerStats {
         let shared = &self.shared;
         let inbox = shared.seat.inbox();
@@ -133,6 +141,9 @@ impl Part {
 
 /// The configuration of one part. The name of its log goes into the keys of its deliveries.
 fn of_part(config: &ConsumerConfig, name: &Arc<str>, log: &Arc<dyn Log>) -> ConsumerConfig {
+    if config.source.logs.all().len() == 1 {
+        return config.clone();
+    }
     ConsumerConfig {
         source: Source {
             name: Arc::clone(name),
@@ -241,7 +252,7 @@ impl Dispatcher {
         let budget = Arc::clone(&self.budget);
         let seat = Arc::clone(&shared.seat);
         let whose = shared.position.name();
-        let consumer = Consumer::new(
+        let consumer = Box::new(Consumer::new(
             Arc::clone(&shared),
             Arc::clone(&self.tools),
             ends.clone(),
@@ -249,7 +260,7 @@ impl Dispatcher {
             (self.window(parts), budget),
             turns,
             self.seed ^ fnv1a(whose),
-        );
+        ));
         let done = CancellationToken::new();
         let guard = done.clone().drop_guard();
         let task = self.running.track_future(async move {

@@ -9,6 +9,7 @@
 //! Headers besides those of the event: `Kn-Namespace`, `Idempotency-Key`, `Prefer: reply` where a
 //! reply can be used, and `traceparent` and `tracestate` from the event's attributes of that name.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
@@ -20,6 +21,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioTimer;
+use rustls::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -71,12 +73,59 @@ enum Transport {
     Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
+/// What a transport is made of.
+#[derive(Debug)]
+struct Plan {
+    executor: Executor,
+    idle: usize,
+    h2c: bool,
+    /// Set for `https`.
+    tls: Option<Box<ClientConfig>>,
+}
+
 /// A URL that takes events.
 #[derive(Debug)]
 pub struct HttpSubscriber {
     uri: Uri,
-    version: Version,
-    transport: Transport,
+    plan: Plan,
+    /// Made at the first delivery: most of many subscribers are idle for long.
+    transport: OnceLock<Box<Transport>>,
+}
+
+impl Plan {
+    fn version(&self) -> Version {
+        if self.h2c {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        }
+    }
+
+    fn transport(&self) -> Box<Transport> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(CONNECT));
+        let mut builder = Client::builder(self.executor.clone());
+        builder
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(self.idle)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http2_only(self.h2c);
+        Box::new(match &self.tls {
+            None => Transport::Plain(builder.build(connector)),
+            Some(config) => {
+                let connector = HttpsConnectorBuilder::new()
+                    .with_tls_config(ClientConfig::clone(config))
+                    .https_only()
+                    .enable_http1()
+                    .enable_http2()
+                    .wrap_connector(connector);
+                Transport::Tls(builder.build(connector))
+            }
+        })
+    }
 }
 
 impl HttpSubscriber {
@@ -96,43 +145,24 @@ impl HttpSubscriber {
         if uri.host().is_none_or(str::is_empty) {
             return Err(format!("{uri} names no host"));
         }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.enforce_http(false);
-        connector.set_connect_timeout(Some(CONNECT));
-        let h2c = !https && target.protocol == Protocol::H2c;
-        let mut builder = Client::builder(executor);
-        builder
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(idle.max(1))
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .http2_only(h2c);
-        let transport = if https {
-            let config = tls::client_config(target.ca_certs.as_deref())?;
-            let connector = HttpsConnectorBuilder::new()
-                .with_tls_config(config)
-                .https_only()
-                .enable_http1()
-                .enable_http2()
-                .wrap_connector(connector);
-            Transport::Tls(builder.build(connector))
-        } else {
-            Transport::Plain(builder.build(connector))
-        };
+        let tls = https
+            .then(|| tls::client_config(target.ca_certs.as_deref()).map(Box::new))
+            .transpose()?;
         Ok(Self {
             uri: with_path(uri),
-            version: if h2c {
-                Version::HTTP_2
-            } else {
-                Version::HTTP_11
+            plan: Plan {
+                executor,
+                idle: idle.max(1),
+                h2c: !https && target.protocol == Protocol::H2c,
+                tls,
             },
-            transport,
+            transport: OnceLock::new(),
         })
     }
 
     async fn attempt(&self, request: Request<Full<Bytes>>, wants_reply: bool) -> Outcome {
-        let answer = match &self.transport {
+        let transport = self.transport.get_or_init(|| self.plan.transport());
+        let answer = match &**transport {
             Transport::Plain(client) => client.request(request).await,
             Transport::Tls(client) => client.request(request).await,
         };
@@ -147,7 +177,7 @@ impl HttpSubscriber {
 impl Subscriber for HttpSubscriber {
     async fn deliver(&self, delivery: Delivery) -> Outcome {
         let (timeout, wants_reply) = (delivery.timeout, delivery.wants_reply);
-        let request = request(self.uri.clone(), self.version, delivery);
+        let request = request(self.uri.clone(), self.plan.version(), delivery);
         tokio::time::timeout(timeout, self.attempt(request, wants_reply))
             .await
             .unwrap_or(Outcome::Problem(Problem::Timeout(timeout)))

@@ -9,13 +9,12 @@ use serde_json::{Value, json};
 use super::collect::fields_of;
 use super::compare::compare;
 use super::set::Set;
+use crate::annotations::LAST_APPLIED;
 use crate::api::metadata::MAX_ANNOTATIONS;
 use crate::api::types::Type;
 
 /// The name under which `kubectl` applies.
 pub(crate) const KUBECTL: &str = "kubectl";
-/// The annotation.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The fields that were applied without the server and that the object still has so.
 pub(crate) fn applied(ty: Type<'_>, live: &Value, version: &str) -> Option<Set> {

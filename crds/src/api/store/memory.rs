@@ -68,7 +68,7 @@ pub(crate) struct Expired {
 /// The objects of one kind and their past. Its end ends the watches of the kind.
 #[derive(Debug)]
 struct Shelf {
-    objects: BTreeMap<Key, Arc<Object>>,
+    objects: BTreeMap<Arc<Key>, Arc<Object>>,
     past: VecDeque<Event>,
     past_bytes: usize,
     /// All changes after this version are in `past`.
@@ -86,8 +86,8 @@ pub(crate) struct Memory {
     shelves: BTreeMap<KindId, Shelf>,
     /// Kinds that are gone, oldest first.
     gone: VecDeque<KindId>,
-    uids: HashMap<String, (KindId, Key)>,
-    dependents: HashMap<String, BTreeSet<(KindId, Key)>>,
+    uids: HashMap<Arc<str>, (KindId, Arc<Key>)>,
+    dependents: HashMap<String, BTreeSet<(KindId, Arc<Key>)>>,
     limits: HistoryLimits,
 }
 
@@ -140,7 +140,7 @@ impl Memory {
     /// is to be held in another form than before.
     pub(crate) fn restore(&mut self, kind: KindId, object: &Arc<Object>) {
         if let Some(shelf) = self.shelves.get_mut(&kind.stored()) {
-            let key = object.key().clone();
+            let key = Arc::clone(object.shared_key());
             shelf.objects.insert(key, Arc::clone(object));
             self.index(kind.stored(), object);
         }
@@ -197,8 +197,8 @@ impl Memory {
     ) -> impl Iterator<Item = &'a Arc<Object>> {
         let first = Key::new(namespace.unwrap_or_default(), "");
         let from = match after {
-            Some(key) if *key >= first => Bound::Excluded(key.clone()),
-            _ => Bound::Included(first),
+            Some(key) if *key >= first => Bound::Excluded(Arc::new(key.clone())),
+            _ => Bound::Included(Arc::new(first)),
         };
         self.shelf(kind)
             .into_iter()
@@ -219,14 +219,18 @@ impl Memory {
 
     /// Where the object with an identity is.
     pub(crate) fn find_uid(&self, uid: &str) -> Option<(KindId, Key)> {
-        self.uids.get(uid).cloned()
+        let (kind, key) = self.uids.get(uid)?;
+        Some((*kind, Key::clone(key)))
     }
 
     /// The objects that name this identity as an owner.
     pub(crate) fn dependents(&self, uid: &str) -> Vec<(KindId, Key)> {
         self.dependents
             .get(uid)
-            .map(|set| set.iter().cloned().collect())
+            .map(|set| {
+                let places = set.iter().map(|(kind, key)| (*kind, Key::clone(key)));
+                places.collect()
+            })
             .unwrap_or_default()
     }
 
@@ -268,9 +272,10 @@ impl Memory {
             if event.happened == Happened::Deleted {
                 shelf.objects.remove(event.object.key());
             } else {
-                shelf
-                    .objects
-                    .insert(event.object.key().clone(), Arc::clone(&event.object));
+                shelf.objects.insert(
+                    Arc::clone(event.object.shared_key()),
+                    Arc::clone(&event.object),
+                );
             }
             shelf.past_bytes += weight(event);
             shelf.past.push_back(event.clone());
@@ -289,13 +294,15 @@ impl Memory {
     }
 
     fn index(&mut self, kind: KindId, object: &Object) {
-        self.uids
-            .insert(object.uid().to_owned(), (kind, object.key().clone()));
+        self.uids.insert(
+            Arc::clone(object.shared_uid()),
+            (kind, Arc::clone(object.shared_key())),
+        );
         for owner in object.owners() {
             self.dependents
                 .entry(owner.uid.clone())
                 .or_default()
-                .insert((kind, object.key().clone()));
+                .insert((kind, Arc::clone(object.shared_key())));
         }
     }
 
@@ -303,7 +310,7 @@ impl Memory {
         self.uids.remove(object.uid());
         for owner in object.owners() {
             if let Some(set) = self.dependents.get_mut(&owner.uid) {
-                set.remove(&(kind, object.key().clone()));
+                set.remove(&(kind, Arc::clone(object.shared_key())));
                 if set.is_empty() {
                     self.dependents.remove(&owner.uid);
                 }
