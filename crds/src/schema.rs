@@ -83,6 +83,12 @@ impl KindSchema {
         })
     }
 
+    /// Whether the compiled form was made.
+    #[cfg(test)]
+    pub(crate) fn is_read(&self) -> bool {
+        self.0.compiled.get().is_some()
+    }
+
     /// Drops what the schema does not name, and writes its defaults.
     pub(crate) fn read(&self, object: &mut Value) {
         self.prune(object);

@@ -79,6 +79,14 @@ proptest! {
     }
 
     #[test]
+    fn pruning_leaves_nothing_unknown(schema in schema(), mut object in value()) {
+        let schema = Schema::compile(&schema);
+        assert!(schema.unknown(&object, 2).len() <= 2);
+        schema.prune(&mut object);
+        prop_assert_eq!(schema.unknown(&object, 2), Vec::<String>::new());
+    }
+
+    #[test]
     fn filling_in_changes_nothing_the_second_time(schema in schema(), mut object in value()) {
         let schema = Schema::compile(&schema);
         schema.fill_in(&mut object);

@@ -20,6 +20,7 @@ mod judged;
 mod model;
 mod namespaces;
 mod propagation;
+mod schemas;
 mod served;
 mod speed;
 pub(crate) mod support;
