@@ -274,6 +274,21 @@ async fn kubectl_has_the_same_answers_from_a_cluster() {
 }
 
 #[test]
+fn every_difference_has_its_reason() {
+    for file in tables("kubectl") {
+        for row in Table::parse(&std::fs::read_to_string(&file).unwrap()).rows {
+            let why = row.condition("differs").map(|why| why.split(' ').count());
+            assert!(
+                why.is_none_or(|words| words > 2),
+                "{}: {:?} does not say why a cluster answers otherwise",
+                file.display(),
+                row.title
+            );
+        }
+    }
+}
+
+#[test]
 fn tables_are_printed_as_they_were_read() {
     let text = "What it is.\n\n=== a\n@ since 1.23\n@ heddle\nx <<E\n--- y\nE\n>>> exit 0\no\n\
                 >>> stderr\ne\n>>> 1.20 exit 3\n\n=== b\nz\n>>> exit 1\n";

@@ -138,9 +138,9 @@ impl Admit for ConfigMap {
             errors.invalid("", format!("{size} bytes"), &detail);
         }
         if let Some(old) = old.filter(|old| old.immutable == Some(true)) {
-            errors.immutable("immutable", &json!(old.immutable), &json!(self.immutable));
-            errors.immutable("data", &json!(old.data), &json!(self.data));
-            errors.immutable(
+            errors.sealed("immutable", &json!(old.immutable), &json!(self.immutable));
+            errors.sealed("data", &json!(old.data), &json!(self.data));
+            errors.sealed(
                 "binaryData",
                 &json!(old.binary_data),
                 &json!(self.binary_data),

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps,
+    CustomResourceDefinition, CustomResourceDefinitionSpec, CustomResourceDefinitionVersion,
+    JSONSchemaProps,
 };
 use kube::CustomResourceExt;
 use serde_json::Value;
 
 use crate::admission::{self, Admit, BySchema, Errors, Nothing};
+use crate::api::stability;
 use crate::publish::publish;
 use crate::resource::{
     Admission, AdmissionContext, Column, Conversion, FieldError, ResourceKind, Scale,
@@ -155,11 +157,8 @@ pub(crate) fn of_definition(crd: &CustomResourceDefinition) -> Vec<ResourceKind>
         let schema = schema_of(version);
         let subresources = version.subresources.as_ref();
         let deprecation = version.deprecated.unwrap_or_default().then(|| {
-            let name = format!("{}/{} {}", spec.group, version.name, names.kind);
-            version
-                .deprecation_warning
-                .clone()
-                .unwrap_or_else(|| format!("{name} is deprecated"))
+            let own = version.deprecation_warning.clone();
+            own.unwrap_or_else(|| deprecation(spec, &version.name, &names.kind))
         });
         ResourceKind {
             group: spec.group.clone(),
@@ -195,6 +194,20 @@ pub(crate) fn of_definition(crd: &CustomResourceDefinition) -> Vec<ResourceKind>
         }
     });
     kinds.collect()
+}
+
+/// What users of a deprecated version are told: the best version that they can use instead.
+fn deprecation(spec: &CustomResourceDefinitionSpec, version: &str, kind: &str) -> String {
+    let better = spec
+        .versions
+        .iter()
+        .filter(|v| v.served && !v.deprecated.unwrap_or_default())
+        .map(|v| v.name.as_str())
+        .filter(|name| stability(name) > stability(version))
+        .max_by_key(|name| stability(name));
+    let group = &spec.group;
+    let instead = better.map_or_else(String::new, |v| format!("; use {group}/{v} {kind}"));
+    format!("{group}/{version} {kind} is deprecated{instead}")
 }
 
 fn selectable_of(version: &CustomResourceDefinitionVersion) -> Vec<String> {

@@ -122,6 +122,14 @@ impl Errors {
         self.push("FieldValueTypeInvalid", path, cut_to(message, MAX_MESSAGE));
     }
 
+    /// Reports a field of an object that is `immutable`, in the words of Kubernetes.
+    pub(crate) fn sealed(&mut self, path: &str, old: &Value, new: &Value) {
+        if old != new {
+            let message = "field is immutable when `immutable` is set".to_owned();
+            self.push("FieldValueForbidden", path, message);
+        }
+    }
+
     /// Reports a field that may not change and did.
     pub(crate) fn immutable(&mut self, path: &str, old: &Value, new: &Value) {
         if old != new {

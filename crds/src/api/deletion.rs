@@ -116,7 +116,12 @@ impl Options {
         if let Some(uid) = &self.uid
             && uid != object.uid()
         {
-            return Err(uid_conflict(kind, object, uid));
+            let why = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The \
+                 object might have been deleted and then recreated",
+                object.uid()
+            );
+            return Err(ApiError::unmet(kind, object.name(), &why));
         }
         if let Some(version) = &self.version
             && *version != object.version().to_string()
@@ -126,7 +131,7 @@ impl Options {
                  ResourceVersion in record ({}). The object might have been modified",
                 object.version()
             );
-            return Err(ApiError::conflict(kind, object.name(), &why));
+            return Err(ApiError::unmet(kind, object.name(), &why));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::error::ApiError;
 use super::http::{ResponseBody, json_answer, text};
 use super::registry::Registry;
 use super::review::REVIEWS;
+use super::version::stability;
 use crate::resource::ResourceKind;
 
 const VERBS: [&str; 8] = [
@@ -158,18 +159,6 @@ fn all(registry: &Registry) -> Groups<'_> {
         }
     }
     groups
-}
-
-/// Orders `v2` over `v1` over `v1beta2` over `v1alpha1`.
-fn stability(version: &str) -> (u8, u32, u32) {
-    let number = |text: &str| text.parse().unwrap_or(0);
-    let rest = version.strip_prefix('v').unwrap_or_default();
-    for (word, rank) in [("beta", 1), ("alpha", 0)] {
-        if let Some((major, minor)) = rest.split_once(word) {
-            return (rank, number(major), number(minor));
-        }
-    }
-    (2, number(rest), 0)
 }
 
 fn group_value(group: &str, versions: &[(&str, Vec<Resource<'_>>)]) -> Value {

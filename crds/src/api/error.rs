@@ -159,11 +159,25 @@ impl ApiError {
 
     /// Somebody else changed the object first, or a precondition does not hold.
     pub(crate) fn conflict(kind: &ResourceKind, name: &str, why: &str) -> Self {
+        Self::conflict_on(&kind.plural, kind, name, why)
+    }
+
+    /// A precondition of a deletion does not hold. Kubernetes gives the kind there where it has
+    /// the resource elsewhere.
+    pub(crate) fn unmet(kind: &ResourceKind, name: &str, why: &str) -> Self {
+        Self::conflict_on(&kind.kind, kind, name, why)
+    }
+
+    fn conflict_on(resource: &str, kind: &ResourceKind, name: &str, why: &str) -> Self {
+        let dot = if kind.group.is_empty() { "" } else { "." };
         let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            qualified(kind)
+            "Operation cannot be fulfilled on {resource}{dot}{} \"{name}\": {why}",
+            kind.group
         );
-        Self::new(StatusCode::CONFLICT, "Conflict", message).with(about(kind, name))
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with(Details {
+            kind: resource.to_owned(),
+            ..about(kind, name)
+        })
     }
 
     /// Others own what an apply would change.

@@ -346,6 +346,7 @@ impl tower::Service<Request<Body>> for ApiService {
 
 pub(crate) use self::patch::deeper_than;
 pub(crate) use self::table::{age, is_path};
+pub(crate) use self::version::stability;
 
 #[cfg(test)]
 pub(crate) use self::patch::merge;

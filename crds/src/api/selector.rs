@@ -223,6 +223,10 @@ fn requirement(term: &str) -> Result<(String, Demand), ApiError> {
             ))),
         };
     }
+    let words: Vec<&str> = term.split_whitespace().collect();
+    if let [_, "in" | "notin"] = words.as_slice() {
+        return Err(unparsable("found '' expected: '('"));
+    }
     Ok((key_of(term)?, Demand::Exists))
 }
 

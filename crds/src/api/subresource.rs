@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::error::ApiError;
+use super::format::Format;
 use super::http::{ResponseBody, json_answer};
 use super::object::{Key, Object};
 use super::owners::Part;
@@ -15,7 +16,7 @@ use super::patch::{Patch, Patching, change, patch};
 use super::registry::KindId;
 use super::store::Transaction;
 use super::store::namespace::is_free;
-use super::table::evaluate;
+use super::table::{self, evaluate};
 use super::{version, write};
 use crate::resource::{FieldError, ResourceKind, Scale};
 
@@ -34,8 +35,16 @@ impl Call<'_> {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let object = self.api.store.get(kind, key)?;
         let kind = self.api.store.kind(kind)?;
-        let scale = scale_of(&kind, &object)?;
-        Ok(json_answer(StatusCode::OK, scale.to_string().into()))
+        Ok(self.scaled(scale_of(&kind, &object)?))
+    }
+
+    /// The answer that shows a scale.
+    fn scaled(&self, scale: Value) -> Response<ResponseBody> {
+        let shown = match self.format {
+            Format::Table { include } => table::scale(&scale, self.api.store.now(), include),
+            Format::Full | Format::Metadata => scale,
+        };
+        json_answer(StatusCode::OK, shown.to_string().into())
     }
 
     /// Replaces or patches the scale of an object.
@@ -61,7 +70,7 @@ impl Call<'_> {
                 rescale(t, kind, &key, change)
             })
             .await?;
-        Ok(json_answer(StatusCode::OK, scale.to_string().into()))
+        Ok(self.scaled(scale))
     }
 
     /// Replaces the finalizers in the spec of a namespace.

@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 use super::format::{Include, metadata_of};
 use crate::resource::{Column, ResourceKind};
 
-/// A `Table` of rows.
+/// A `Table` of rows. The name comes first, but for kinds that have it elsewhere among their columns.
 pub(crate) fn table(kind: &ResourceKind, rows: &[Value], metadata: &Value) -> Value {
-    let mut columns = vec![json!({
-        "name": "Name", "type": "string", "format": "name", "priority": 0,
-        "description": "The name of the object, unique in its namespace.",
-    })];
+    let mut columns = Vec::new();
+    if !has_name(kind) {
+        columns.push(json!({
+            "name": "Name", "type": "string", "format": "name", "priority": 0,
+            "description": "The name of the object, unique in its namespace.",
+        }));
+    }
     for column in columns_of(kind).iter() {
         columns.push(json!({
             "name": column.name,
@@ -25,6 +28,10 @@ pub(crate) fn table(kind: &ResourceKind, rows: &[Value], metadata: &Value) -> Va
         "kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata, "columnDefinitions": columns, "rows": rows,
     })
+}
+
+fn has_name(kind: &ResourceKind) -> bool {
+    kind.cells.is_some() && kind.columns.iter().any(|column| column.name == "Name")
 }
 
 fn describe(kind: &ResourceKind, column: &Column) -> String {
@@ -53,7 +60,10 @@ fn columns_of(kind: &ResourceKind) -> std::borrow::Cow<'_, [Column]> {
 
 /// The row of an object.
 pub(crate) fn row(kind: &ResourceKind, object: &Value, now: Timestamp, include: Include) -> Value {
-    let mut cells = vec![object["metadata"]["name"].clone()];
+    let mut cells = Vec::new();
+    if !has_name(kind) {
+        cells.push(object["metadata"]["name"].clone());
+    }
     match kind.cells {
         Some(make) => cells.extend(make(object, now)),
         None => {
@@ -62,12 +72,38 @@ pub(crate) fn row(kind: &ResourceKind, object: &Value, now: Timestamp, include: 
             }
         }
     }
-    let object = match include {
+    json!({"cells": cells, "object": included(object, include)})
+}
+
+/// The `Table` of a scale, which is of no kind that has columns.
+pub(crate) fn scale(scale: &Value, now: Timestamp, include: Include) -> Value {
+    let column = |name: &str, kind: &str, format: &str| json!({"name": name, "type": kind, "format": format, "priority": 0, "description": name});
+    let since = scale["metadata"]["creationTimestamp"].as_str();
+    let since = since.and_then(|text| text.parse::<Timestamp>().ok());
+    let old = since.map(|then| age(now.as_second() - then.as_second()));
+    let cells = json!([
+        scale["metadata"]["name"],
+        scale["spec"]["replicas"],
+        scale["status"]["replicas"],
+        old,
+    ]);
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
+        "columnDefinitions": [
+            column("Name", "string", "name"), column("Desired", "integer", ""),
+            column("Available", "integer", ""), column("Age", "string", ""),
+        ],
+        "rows": [{"cells": cells, "object": included(scale, include)}],
+    })
+}
+
+fn included(object: &Value, include: Include) -> Value {
+    match include {
         Include::None => Value::Null,
         Include::Metadata => metadata_of(object),
         Include::Object => object.clone(),
-    };
-    json!({"cells": cells, "object": object})
+    }
 }
 
 fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {

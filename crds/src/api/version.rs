@@ -14,6 +14,18 @@ use super::object::Object;
 use super::registry::api_version;
 use crate::resource::ResourceKind;
 
+/// Orders `v2` over `v1` over `v1beta2` over `v1alpha1`.
+pub(crate) fn stability(version: &str) -> (u8, u32, u32) {
+    let number = |text: &str| text.parse().unwrap_or(0);
+    let rest = version.strip_prefix('v').unwrap_or_default();
+    for (word, rank) in [("beta", 1), ("alpha", 0)] {
+        if let Some((major, minor)) = rest.split_once(word) {
+            return (rank, number(major), number(minor));
+        }
+    }
+    (2, number(rest), 0)
+}
+
 /// Makes an object of any version one of `kind`'s version.
 pub(crate) fn convert(kind: &ResourceKind, object: &mut Value) -> Result<(), ApiError> {
     let wanted = api_version(kind);

@@ -88,10 +88,6 @@ pub(super) fn secret(object: &Value, now: Timestamp) -> Vec<Value> {
     vec![object["type"].clone(), json!(count), old(object, now)]
 }
 
-pub(super) fn service_account(object: &Value, now: Timestamp) -> Vec<Value> {
-    vec![json!(items(&object["secrets"]).len()), old(object, now)]
-}
-
 pub(super) fn service(object: &Value, now: Timestamp) -> Vec<Value> {
     let spec = &object["spec"];
     let kind = text(&spec["type"]);

@@ -80,7 +80,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         kind: "ServiceAccount", plural: "serviceaccounts", short_names: &["sa"],
         schema: "core.v1.ServiceAccount",
-        columns: &[("Secrets", 0), ("Age", 0)], cells: cells::service_account, ..CORE
+        columns: &[("Age", 0)], ..CORE
     },
     Row {
         kind: "Service", plural: "services", short_names: &["svc"], categories: &["all"],

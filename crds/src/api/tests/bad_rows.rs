@@ -200,7 +200,7 @@ pub(super) fn patches() -> Vec<Row> {
 #[rustfmt::skip]
 pub(super) fn deletes() -> Vec<Row> {
     vec![
-        row("delete for another identity", Method::DELETE, ONE, JSON, json!({"preconditions": {"uid": "x"}}).to_string(), 409, "Conflict", "Precondition failed: UID in precondition: x"),
+        row("delete for another identity", Method::DELETE, ONE, JSON, json!({"preconditions": {"uid": "x"}}).to_string(), 409, "Conflict", "the UID in the precondition (x) does not match the UID in record"),
         row("delete an old version", Method::DELETE, ONE, JSON, json!({"preconditions": {"resourceVersion": "1"}}).to_string(), 409, "Conflict", "the ResourceVersion in the precondition (1) does not match"),
         row("unheard-of propagation", Method::DELETE, ONE, JSON, json!({"propagationPolicy": "Sometimes"}).to_string(), 422, "Invalid", "propagationPolicy: Unsupported value: \"Sometimes\""),
         row("delete nothing", Method::DELETE, &format!("{WIDGETS}/b"), "", String::new(), 404, "NotFound", "widgets.test.heddle.dev \"b\" not found"),

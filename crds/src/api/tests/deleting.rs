@@ -305,8 +305,9 @@ async fn options_are_checked() {
             json!({"preconditions": {"uid": "other"}}),
             409,
             format!(
-                "Operation cannot be fulfilled on widgets.test.heddle.dev \"it\": Precondition \
-                 failed: UID in precondition: other, UID in object meta: {uid}"
+                "Operation cannot be fulfilled on Widget.test.heddle.dev \"it\": the UID in the \
+                 precondition (other) does not match the UID in record ({uid}). The object might \
+                 have been deleted and then recreated"
             ),
         ),
     ] {

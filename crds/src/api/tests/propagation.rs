@@ -53,24 +53,53 @@ enum Step {
     Reopen,
 }
 
-/// Steps that give each object at most `owners` owners.
-fn steps(owners: usize) -> impl Strategy<Value = Vec<Step>> {
-    let name = || 0..6_u8;
-    let owner = (name(), any::<bool>());
-    let policy = prop::sample::select(vec![Policy::Background, Policy::Foreground, Policy::Orphan]);
+/// How many names there are.
+const NAMES: u8 = 6;
+
+/// Owners, and whether they are to wait.
+fn owners(most: usize) -> impl Strategy<Value = Vec<(u8, bool)>> {
+    prop::collection::vec((0..NAMES, prop::bool::weighted(0.8)), 0..=most)
+}
+
+/// A family to begin with: everybody but the first has somebody before as an owner, mostly.
+fn family(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let member = (owners(most), prop::bool::weighted(0.4));
+    prop::collection::vec(member, usize::from(NAMES)).prop_map(|members| {
+        let create = |(name, (owners, held)): (u8, (Vec<(u8, bool)>, bool))| Step::Create {
+            name,
+            owners: owners
+                .into_iter()
+                .filter_map(|(owner, blocks)| Some((owner.checked_rem(name)?, blocks)))
+                .collect(),
+            held,
+        };
+        (0..NAMES).zip(members).map(create).collect()
+    })
+}
+
+/// Steps that give each object at most so many owners.
+fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let name = || 0..NAMES;
+    let policy = prop::sample::select(vec![
+        Policy::Background,
+        Policy::Foreground,
+        Policy::Foreground,
+        Policy::Orphan,
+    ]);
     let step = prop_oneof![
-        6 => (name(), prop::collection::vec(owner, 0..=owners), prop::bool::weighted(0.3))
+        4 => (name(), owners(most), prop::bool::weighted(0.3))
             .prop_map(|(name, owners, held)| Step::Create { name, owners, held }),
         1 => (name(), 1..4_u8).prop_map(|(name, size)| Step::Touch { name, size }),
         1 => (name(), name(), any::<bool>())
             .prop_map(|(name, owner, blocks)| Step::Adopt { name, owner, blocks }),
         1 => name().prop_map(|name| Step::Disown { name }),
         2 => name().prop_map(|name| Step::Release { name }),
-        5 => (name(), prop::option::weighted(0.8, policy))
+        7 => (name(), prop::option::weighted(0.8, policy))
             .prop_map(|(name, policy)| Step::Delete { name, policy }),
         1 => Just(Step::Reopen),
     ];
-    prop::collection::vec(step, 1..30)
+    (family(most), prop::collection::vec(step, 1..20))
+        .prop_map(|(family, steps)| [family, steps].concat())
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -409,6 +438,31 @@ fn check(steps: &[Step], exactly: bool) {
         }
         follow(&fixture, begun.0, begun.1).await;
     });
+}
+
+#[test]
+fn an_owner_does_not_wait_for_what_waits_already() {
+    let create = |name: u8, held| Step::Create {
+        name,
+        owners: name
+            .checked_sub(1)
+            .map(|owner| (owner, true))
+            .into_iter()
+            .collect(),
+        held,
+    };
+    let foreground = |name| Step::Delete {
+        name,
+        policy: Some(Policy::Foreground),
+    };
+    let family = [
+        create(0, false),
+        create(1, false),
+        create(2, false),
+        create(3, true),
+    ];
+    let end = [foreground(2), foreground(0), Step::Release { name: 3 }];
+    check(&[&family[..], &end[..]].concat(), true);
 }
 
 proptest! {

@@ -57,7 +57,9 @@ async fn every_request_for_a_deprecated_version_is_warned() {
         ("v1", None),
         (
             "v1beta1",
-            Some(r#"299 - "shop.example.com/v1beta1 Cabinet is deprecated""#),
+            Some(
+                r#"299 - "shop.example.com/v1beta1 Cabinet is deprecated; use shop.example.com/v1 Cabinet""#,
+            ),
         ),
         ("v1alpha1", Some(r#"299 - "ask the \"carpenter\" für v1""#)),
     ] {
