@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 
 use crate::admission::config;
@@ -85,6 +85,8 @@ pub struct World {
     pub event_types: Shelf<EventType>,
     /// All ConfigMaps.
     pub config_maps: Shelf<ConfigMap>,
+    /// All Secrets.
+    pub secrets: Shelf<Secret>,
 }
 
 /// Where a destination turned out to be.

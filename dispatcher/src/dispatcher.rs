@@ -7,7 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use heddle_broker::clock::Clock;
 use heddle_broker::filter::index::Pruning;
@@ -63,6 +64,9 @@ pub struct DispatcherOptions {
     /// hold one event.
     pub total_bytes: usize,
 }
+
+/// Between two times that positions are shown where logs are kept.
+const SHOW: Duration = Duration::from_secs(5);
 
 /// The default of [`DispatcherOptions::window_bytes`].
 pub const WINDOW_BYTES: usize = 8 << 20;
@@ -166,6 +170,7 @@ impl Dispatcher {
         metrics::observe(&this, registry);
         let written = CancellationToken::new();
         tracker.spawn(positions.run(tracker.clone(), written.clone()));
+        tracker.spawn(show(Arc::downgrade(&this), this.ends.stop.clone()));
         tracker.spawn(close(
             this.ends.clone(),
             this.running.clone(),
@@ -291,6 +296,23 @@ impl Observed for Dispatcher {
             (id.clone(), stats, age)
         };
         consumers.iter().map(observe).collect()
+    }
+}
+
+/// Shows the positions of all consumers where their logs are kept, until the dispatcher ends.
+async fn show(dispatcher: Weak<Dispatcher>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(tokio::time::sleep(SHOW))
+        .await
+        .is_some()
+    {
+        let Some(this) = dispatcher.upgrade() else {
+            return;
+        };
+        for (id, running) in this.consumers.lock().iter() {
+            let id = id.to_string();
+            running.parts.iter().for_each(|part| part.show(&id));
+        }
     }
 }
 

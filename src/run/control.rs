@@ -16,7 +16,7 @@ use heddle_crds::kube::writer::{Write, Writer};
 use heddle_crds::messaging::{Channel, InMemoryChannel, Subscription};
 use heddle_crds::world::{Shelf, World};
 use heddle_dispatcher::control::{Control as ConsumerControl, dependents};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::runtime::watcher;
 use parking_lot::RwLock;
@@ -88,6 +88,7 @@ pub fn start(
         };
     }
     follow!(ConfigMap, config_maps);
+    follow!(Secret, secrets);
     follow!(Broker, brokers);
     follow!(Channel, channels);
     follow!(InMemoryChannel, in_memory_channels);

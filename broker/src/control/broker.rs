@@ -25,7 +25,21 @@ pub const CLASSES: &[&str] = &[
     "Heddle",
     #[cfg(feature = "jetstream")]
     super::jetstream::CLASS,
+    #[cfg(feature = "kafka")]
+    super::kafka::CLASS,
 ];
+
+fn has_class(broker: &Broker, class: &str) -> bool {
+    broker.annotations().get(BROKER_CLASS).map(String::as_str) == Some(class)
+}
+
+/// Whether Kafka keeps the Broker's events, and its conditions are of that class.
+#[must_use]
+pub fn is_on_kafka(broker: &Broker) -> bool {
+    CLASSES.contains(&KAFKA_CLASS) && has_class(broker, KAFKA_CLASS)
+}
+
+const KAFKA_CLASS: &str = "Kafka";
 
 /// Whether the Broker is ours to look after.
 #[must_use]
@@ -95,9 +109,14 @@ struct Template {
 /// Which store keeps the Broker's events; or what is wrong with its configuration, for people.
 pub fn store(world: &World, broker: &Broker) -> Result<StoreKind, String> {
     #[cfg(feature = "jetstream")]
-    if broker.annotations().get(BROKER_CLASS).map(String::as_str) == Some(super::jetstream::CLASS) {
+    if has_class(broker, super::jetstream::CLASS) {
         let place = super::jetstream::place(world, broker)?;
         return Ok(StoreKind::JetStream(place.into()));
+    }
+    #[cfg(feature = "kafka")]
+    if is_on_kafka(broker) {
+        let place = super::kafka::place(world, broker)?;
+        return Ok(StoreKind::Kafka(place.into()));
     }
     let Some(config) = &broker.spec.config else {
         return Ok(StoreKind::Segment);
@@ -147,14 +166,23 @@ fn status(
     let namespace = broker.namespace().unwrap_or_default();
     let fact = facts.logs.get(log);
     let mut conditions = std::mem::take(&mut status.conditions);
-    let mut manage = types::CONDITIONS.manage(&mut conditions, now);
+    let set = if is_on_kafka(broker) {
+        types::KAFKA_CONDITIONS
+    } else {
+        types::CONDITIONS
+    };
+    let mut manage = set.manage(&mut conditions, now);
     manage.initialize();
-    mark_log(&mut manage, refused, fact);
+    if is_on_kafka(broker) {
+        mark_kafka(&mut manage, refused, fact);
+    } else {
+        mark_log(&mut manage, refused, fact);
+        manage.mark_true(types::INGRESS_READY);
+        manage.mark_true(types::FILTER_READY);
+    }
     if let Ok(store) = store {
         mark_durability(&mut manage, store);
     }
-    manage.mark_true(types::INGRESS_READY);
-    manage.mark_true(types::FILTER_READY);
     report::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
     status.address = None;
     if refused.is_none() && matches!(fact, Some(Ok(_))) {
@@ -182,6 +210,19 @@ fn status(
     status
 }
 
+/// What Brokers of the class `Kafka` say in the place of [`mark_log`].
+fn mark_kafka(
+    manage: &mut ConditionManager<'_>,
+    refused: Option<&str>,
+    fact: Option<&Result<LogStats, String>>,
+) {
+    #[cfg(feature = "kafka")]
+    super::kafka::mark(manage, refused, fact);
+    if let (None, Some(Ok(stats))) = (refused, fact) {
+        mark_retention(manage, stats);
+    }
+}
+
 fn mark_log(
     manage: &mut ConditionManager<'_>,
     refused: Option<&str>,
@@ -205,13 +246,23 @@ fn mark_log(
 /// Informational.
 pub const LOG_DURABILITY: &str = "LogDurability";
 
-#[cfg_attr(not(feature = "jetstream"), allow(unused_variables))]
+#[cfg_attr(
+    not(any(feature = "jetstream", feature = "kafka")),
+    allow(unused_variables)
+)]
 fn mark_durability(manage: &mut ConditionManager<'_>, store: &StoreKind) {
     #[cfg(feature = "jetstream")]
     if let StoreKind::JetStream(place) = store {
         use crate::log::jetstream::JetStreamStore;
         match JetStreamStore::doubts(&place.template) {
             Some(doubt) => manage.mark_false(LOG_DURABILITY, "NotReplicated", doubt),
+            None => manage.mark_true(LOG_DURABILITY),
+        }
+    }
+    #[cfg(feature = "kafka")]
+    if let StoreKind::Kafka(place) = store {
+        match place.template.doubts() {
+            Some((reason, doubt)) => manage.mark_false(LOG_DURABILITY, reason, doubt),
             None => manage.mark_true(LOG_DURABILITY),
         }
     }

@@ -8,6 +8,7 @@
 //! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
 //! * [`event_type`]: EventType -> whether its referent exists; and EventTypes for events that came in.
 //! * [`jetstream`]: where Brokers of the class `NatsJetStreamBroker` keep their events.
+//! * [`kafka`]: which Kafka cluster keeps the events of Brokers of the class `Kafka`.
 //! * [`stores`]: what keeps logs.
 //! * [`apply`]: the executor.
 //! * [`sightings`]: notices which types of events come in.
@@ -21,12 +22,14 @@ pub mod event_type;
 pub mod in_memory_channel;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod report;
 pub mod sightings;
 pub mod stores;
 
 use std::collections::BTreeMap;
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 use std::sync::Arc;
 
 use heddle_crds::kube::queue::Key;
@@ -50,6 +53,9 @@ pub enum StoreKind {
     /// NATS JetStream.
     #[cfg(feature = "jetstream")]
     JetStream(Arc<jetstream::Place>),
+    /// Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(Arc<kafka::Place>),
 }
 
 /// What plans know besides objects.

@@ -4,7 +4,7 @@
 //! them, one for each set of servers, and then stay. [`Stores::changes`] tells when one of them has
 //! found something out.
 
-#[cfg(feature = "jetstream")]
+#[cfg(any(feature = "jetstream", feature = "kafka"))]
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -34,10 +34,12 @@ pub struct Surroundings {
 pub struct Stores {
     segment: Arc<dyn LogStore>,
     memory: Arc<dyn LogStore>,
-    #[cfg_attr(not(feature = "jetstream"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "jetstream", feature = "kafka")), allow(dead_code))]
     surroundings: Surroundings,
     #[cfg(feature = "jetstream")]
     jetstream: BTreeMap<String, crate::log::jetstream::JetStreamStore>,
+    #[cfg(feature = "kafka")]
+    kafka: BTreeMap<crate::log::kafka::Access, crate::log::kafka::KafkaStore>,
     changes: Arc<watch::Sender<u64>>,
 }
 
@@ -55,6 +57,8 @@ impl Stores {
             surroundings,
             #[cfg(feature = "jetstream")]
             jetstream: BTreeMap::new(),
+            #[cfg(feature = "kafka")]
+            kafka: BTreeMap::new(),
             changes: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -84,6 +88,13 @@ impl Stores {
                     });
                 Arc::new(store.with(place.template.clone()))
             }
+            #[cfg(feature = "kafka")]
+            StoreKind::Kafka(place) => {
+                let (surroundings, changes) = (&self.surroundings, &self.changes);
+                let start = || start_kafka(place, surroundings, Arc::clone(changes));
+                let store = self.kafka.entry(place.access.clone()).or_insert_with(start);
+                Arc::new(store.with(place.template.clone()))
+            }
         }
     }
 
@@ -93,6 +104,10 @@ impl Stores {
         let mut all = vec![Arc::clone(&self.segment), Arc::clone(&self.memory)];
         #[cfg(feature = "jetstream")]
         for store in self.jetstream.values() {
+            all.push(Arc::new(store.clone()));
+        }
+        #[cfg(feature = "kafka")]
+        for store in self.kafka.values() {
             all.push(Arc::new(store.clone()));
         }
         all
@@ -114,4 +129,20 @@ fn start(
     };
     let stop = surroundings.stop.clone();
     JetStreamStore::start(options, changes, &surroundings.tracker, stop)
+}
+
+#[cfg(feature = "kafka")]
+fn start_kafka(
+    place: &super::kafka::Place,
+    surroundings: &Surroundings,
+    changes: Arc<watch::Sender<u64>>,
+) -> crate::log::kafka::KafkaStore {
+    use crate::log::kafka::{KafkaStore, Options};
+    tracing::info!(access = ?place.access, "connecting to Kafka");
+    let options = Options {
+        clock: Arc::clone(&surroundings.clock),
+        ..Options::new(place.access.clone())
+    };
+    let (tracker, stop) = (&surroundings.tracker, surroundings.stop.clone());
+    KafkaStore::start(options, place.template.clone(), changes, tracker, stop)
 }

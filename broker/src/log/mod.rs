@@ -287,6 +287,10 @@ pub trait Log: Send + Sync + std::fmt::Debug + 'static {
     /// Says that no reader needs anything below `up_to` any more. Never moves backwards.
     fn release(&self, up_to: Offset);
 
+    /// Shows where a consumer stands, as `<kind>/<namespace>/<name>`, to people who look for it where the
+    /// log is kept. Most have no place for that.
+    fn show(&self, _consumer: &str, _position: Offset) {}
+
     /// Changes how long events are kept.
     fn set_retention(&self, retention: Retention);
 

@@ -47,6 +47,28 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
     EVENT_POLICIES_READY,
 ]);
 
+/// Of the class `Kafka`: the data plane can take events.
+pub const DATA_PLANE_AVAILABLE: &str = "DataPlaneAvailable";
+/// Of the class `Kafka`: the topic is there.
+pub const TOPIC_READY: &str = "TopicReady";
+/// Of the class `Kafka`: the data plane knows of the Broker.
+pub const CONFIG_MAP_UPDATED: &str = "ConfigMapUpdated";
+/// Of the class `Kafka`: the configuration can be used.
+pub const CONFIG_PARSED: &str = "ConfigParsed";
+/// Of the class `Kafka`: the address answers.
+pub const PROBE_SUCCEEDED: &str = "ProbeSucceeded";
+
+/// What Ready depends on for a Broker of the class `Kafka`.
+pub const KAFKA_CONDITIONS: ConditionSet = ConditionSet::living(&[
+    ADDRESSABLE,
+    DATA_PLANE_AVAILABLE,
+    TOPIC_READY,
+    CONFIG_MAP_UPDATED,
+    CONFIG_PARSED,
+    PROBE_SUCCEEDED,
+    EVENT_POLICIES_READY,
+]);
+
 /// What is wanted of a Broker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]
 #[kube(

@@ -328,8 +328,22 @@ fn status(
         "",
     );
     status.conditions = conditions;
+    mark_group(&mut status, id, broker.is_some_and(brokers::is_on_kafka));
     status
 }
+
+/// Names the group under which Kafka shows the positions of a Trigger that has some there.
+fn mark_group(status: &mut TriggerStatus, id: &ConsumerId, on_kafka: bool) {
+    if on_kafka {
+        let group = format!("knative-trigger-{}-{}", id.namespace, id.name);
+        status.annotations.insert(GROUP_ID.to_owned(), group);
+    } else {
+        status.annotations.remove(GROUP_ID);
+    }
+}
+
+/// The fact of a Trigger on Kafka that names the group under which its positions are shown there.
+const GROUP_ID: &str = "group.id";
 
 fn mark_broker(manage: &mut ConditionManager<'_>, trigger: &Trigger, broker: Option<&Broker>) {
     let Some(broker) = broker else {

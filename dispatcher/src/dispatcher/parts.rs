@@ -116,6 +116,11 @@ impl Part {
         self.shared.routes.lock().config == *config
     }
 
+    /// Shows its position where its log is kept.
+    pub(super) fn show(&self, id: &str) {
+        self.log.show(id, self.stats().position);
+    }
+
     fn stats(&self) -> ConsumerStats {
         let shared = &self.shared;
         let inbox = shared.seat.inbox();

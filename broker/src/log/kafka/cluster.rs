@@ -21,6 +21,7 @@ use super::access::Access;
 use super::context::{Context, Reach};
 use super::produce;
 use super::read::{self, LANES, Lane};
+use super::shown::{self, Shown};
 use crate::clock::Clock;
 use crate::log::Offset;
 
@@ -105,6 +106,8 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Cluster {
     access: Access,
+    /// Positions that are to be seen in the cluster.
+    pub(super) shown: Shown,
     pub(super) reach: Arc<Reach>,
     clients: RwLock<Option<Arc<Clients>>>,
     producer: RwLock<Option<Producing>>,
@@ -135,6 +138,7 @@ impl Cluster {
         let this = Arc::new(Self {
             reach: Arc::new(Reach::new(&access.servers)),
             access,
+            shown: Shown::default(),
             clients: RwLock::default(),
             producer: RwLock::default(),
             pending: AtomicUsize::new(0),
@@ -169,7 +173,7 @@ impl Cluster {
         let stop = self.stop.clone();
         stop.run_until_cancelled(async {
             self.make().await;
-            tokio::join!(self.watch(), self.tick());
+            tokio::join!(self.watch(), self.tick(), shown::run(&self));
         })
         .await;
         // Clients end by talking to servers, which no worker may wait for.
@@ -200,7 +204,11 @@ impl Cluster {
         }
     }
 
-    fn context(&self, authority: bool) -> Context {
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub(super) fn context(&self, authority: bool) -> Context {
         Context {
             reach: Arc::clone(&self.reach),
             authority,

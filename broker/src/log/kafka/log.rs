@@ -355,6 +355,10 @@ impl Log for KafkaLog {
         self.0.topic.changed.notify_one();
     }
 
+    fn show(&self, consumer: &str, position: Offset) {
+        self.0.cluster.shown.note(consumer, &self.0, position);
+    }
+
     fn set_retention(&self, retention: Retention) {
         self.0.state.lock().retention = retention;
         self.0.topic.changed.notify_one();

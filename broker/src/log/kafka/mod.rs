@@ -12,6 +12,7 @@
 //! * [`produce`]: appends on their way, and their acknowledgements.
 //! * [`read`]: batches, by a few readers a partition that remember where they are.
 //! * [`log`]: the log.
+//! * [`shown`]: positions, committed for people to see.
 //! * [`upkeep`]: what keeps a topic small, and notices what others did to it.
 //! * [`store`]: the logs behind one cluster.
 //!
@@ -48,6 +49,7 @@ mod log;
 mod produce;
 mod read;
 mod record;
+mod shown;
 mod store;
 mod topic;
 mod upkeep;
