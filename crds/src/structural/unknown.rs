@@ -1,4 +1,5 @@
-//! Naming the fields that a schema does not know, as strict clients want it.
+//! Naming the fields that a schema does not know, as strict clients want it: those that pruning drops.
+//! What combines schemas (`anyOf` and its like) names no fields, as definitions must name them outside.
 
 use serde_json::Value;
 
@@ -15,12 +16,6 @@ impl Schema {
         };
         collect(self, object, &Path::Root, true, &mut found);
         found.paths
-    }
-
-    /// Whether the fields are said by schemas of which some hold, so that no single one knows them.
-    fn is_combined(&self) -> bool {
-        let logic = self.logic.as_ref();
-        logic.is_some_and(|l| !(l.all.is_empty() && l.any.is_empty() && l.one.is_empty()))
     }
 }
 
@@ -40,7 +35,7 @@ impl Found {
 
 /// `resource` says whether the value has the fields of every object.
 fn collect(schema: &Schema, value: &Value, path: &Path<'_>, resource: bool, found: &mut Found) {
-    if schema.preserve || schema.is_combined() {
+    if schema.preserve {
         return;
     }
     match value {
