@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use super::{
-    Additional, Fields, Limits, ListType, Logic, MAX_DEPTH, Schema, Strategy, Type, formats,
+    Additional, Fields, Limits, ListType, Logic, MAX_DEPTH, Range, Schema, Strategy, Type, formats,
 };
 
 /// Bytes that a compiled pattern may take.
@@ -134,6 +134,15 @@ fn strategy(fields: &Map<String, Value>) -> Option<Box<Strategy>> {
     }))
 }
 
+fn range(fields: &Map<String, Value>) -> Option<Range> {
+    match (text(fields, "type")?, text(fields, "format")?) {
+        ("integer", "int32") => Some(Range::Int32),
+        ("integer", "int64") => Some(Range::Int64),
+        ("number", "float" | "float32") => Some(Range::Float),
+        _ => None,
+    }
+}
+
 fn limits(fields: &Map<String, Value>) -> Option<Box<Limits>> {
     let number = |name: &str| fields.get(name).and_then(Value::as_number).cloned();
     let count = |name: &str| fields.get(name).and_then(Value::as_u64);
@@ -169,6 +178,7 @@ fn limits(fields: &Map<String, Value>) -> Option<Box<Limits>> {
         pattern: text(fields, "pattern")
             .and_then(|text| Some((text.to_owned(), pattern(text).ok()?))),
         format: text(fields, "format").and_then(formats::Format::parse),
+        range: range(fields),
         min_items: count("minItems"),
         max_items: count("maxItems"),
         unique: flag("uniqueItems"),

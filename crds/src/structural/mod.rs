@@ -119,6 +119,14 @@ pub(crate) struct Strategy {
     pub(crate) key: Option<Box<str>>,
 }
 
+/// The numbers that a format has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Range {
+    Int32,
+    Int64,
+    Float,
+}
+
 /// Bounds and patterns of a value.
 #[derive(Clone, Debug, Default)]
 struct Limits {
@@ -131,6 +139,7 @@ struct Limits {
     max_length: Option<u64>,
     pattern: Option<(String, Regex)>,
     format: Option<formats::Format>,
+    range: Option<Range>,
     min_items: Option<u64>,
     max_items: Option<u64>,
     unique: bool,

@@ -68,6 +68,34 @@ fn schema() -> impl Strategy<Value = Value> {
     })
 }
 
+/// As a kube-apiserver 1.36 answers; the places of these faults are in their texts alone.
+#[test]
+fn numbers_fit_their_formats() {
+    let of = |kind: &str, format: &str| json!({"type": kind, "format": format});
+    let schema = Schema::compile(&json!({"type": "object", "properties": {
+        "a": of("integer", "int32"), "b": of("integer", "int64"), "c": of("number", "float"),
+    }}));
+    let found = |object: Value| {
+        let mut faults = Faults::default();
+        schema.validate(&object, &mut faults);
+        let texts = faults.into_vec().into_iter();
+        texts
+            .map(|f| format!("{}: {}", f.field, f.message))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found(json!({"a": 3_000_000_000_i64, "b": u64::MAX, "c": 1e300})),
+        [
+            "<nil>: \"\": Checked value must be of type integer with format int32 in a",
+            "<nil>: \"\": Checked value must be of type integer with format int64 in b",
+            "<nil>: \"\": Checked value must be of type number with format float in c",
+        ]
+    );
+    let good = json!({"a": i32::MIN, "b": i64::MIN, "c": -1e38});
+    assert_eq!(found(good), [""; 0]);
+    assert_eq!(found(json!({"a": 1.0, "b": 1.0, "c": 1})), [""; 0]);
+}
+
 proptest! {
     #[test]
     fn pruning_changes_nothing_the_second_time(schema in schema(), mut object in value()) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 
 use super::prune::ENVELOPE;
 use super::words::{Faults, Path};
-use super::{Additional, Limits, Logic, Schema, Type};
+use super::{Additional, Limits, Logic, Range, Schema, Type};
 
 /// The place of faults that have none.
 const NOWHERE: &str = "<nil>";
@@ -271,6 +271,10 @@ fn compare(a: &Number, b: &Number) -> std::cmp::Ordering {
 
 fn bounds(limits: &Limits, value: &Value, number: &Number, path: &Path<'_>, faults: &mut Faults) {
     use std::cmp::Ordering::{Equal, Greater, Less};
+    if let Some(range) = limits.range.filter(|range| !range.has(number)) {
+        let detail = format!("Checked value must be of type {range} in {path}");
+        faults.invalid(NOWHERE, &"".into(), detail);
+    }
     let mut say = |rest: String| faults.invalid(path, value, format!("{path} in body {rest}"));
     if let Some(most) = &limits.maximum {
         match (compare(number, most), limits.exclusive_maximum) {
@@ -298,6 +302,28 @@ fn bounds(limits: &Limits, value: &Value, number: &Number, path: &Path<'_>, faul
         if (times - times.round()).abs() > 1e-9 * times.abs().max(1.0) {
             say(format!("should be a multiple of {factor}"));
         }
+    }
+}
+
+impl Range {
+    fn has(self, number: &Number) -> bool {
+        let real = number.as_f64().unwrap_or_default();
+        match self {
+            Self::Int32 => real >= f64::from(i32::MIN) && real <= f64::from(i32::MAX),
+            // Beyond 2^53 a fraction cannot tell; a whole number that is written as one can.
+            Self::Int64 => number.is_i64() || number.is_f64() && real.abs() < 2f64.powi(63),
+            Self::Float => real.abs() <= f64::from(f32::MAX),
+        }
+    }
+}
+
+impl Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Int32 => "integer with format int32",
+            Self::Int64 => "integer with format int64",
+            Self::Float => "number with format float",
+        })
     }
 }
 
