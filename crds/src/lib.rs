@@ -39,6 +39,7 @@ const KINDS: &[Registered] = &[
     Registered::custom::<eventing::EventType>(),
     Registered::custom::<messaging::Channel>(),
     Registered::custom::<messaging::InMemoryChannel>(),
+    Registered::custom::<messaging::NatsJetStreamChannel>(),
     Registered::custom::<messaging::Subscription>(),
 ];
 

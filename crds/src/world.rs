@@ -12,7 +12,9 @@ use kube::ResourceExt;
 use crate::admission::config;
 use crate::duck::{Addressable, Destination, KReference};
 use crate::eventing::{Broker, EventType, Trigger};
-use crate::messaging::{Channel, InMemoryChannel, Subscription};
+use crate::messaging::{
+    Backing, Backs, Channel, InMemoryChannel, NatsJetStreamChannel, Subscription,
+};
 use crate::resource::AdmissionContext;
 
 /// The objects of one kind, by namespace and name.
@@ -68,6 +70,27 @@ impl<K: kube::Resource> Shelf<K> {
     }
 }
 
+/// Channels of one kind that keep events.
+trait BackingShelf {
+    fn kind(&self) -> &'static str;
+    fn find(&self, namespace: &str, name: &str) -> Option<Backing<'_>>;
+    fn every(&self) -> Box<dyn Iterator<Item = Backing<'_>> + '_>;
+}
+
+impl<K: Backs> BackingShelf for Shelf<K> {
+    fn kind(&self) -> &'static str {
+        K::KIND
+    }
+
+    fn find(&self, namespace: &str, name: &str) -> Option<Backing<'_>> {
+        self.get(namespace, name).map(|channel| channel.backing())
+    }
+
+    fn every(&self) -> Box<dyn Iterator<Item = Backing<'_>> + '_> {
+        Box::new(self.iter().map(|channel| channel.backing()))
+    }
+}
+
 /// Everything that is known.
 #[derive(Clone, Debug, Default)]
 pub struct World {
@@ -79,6 +102,8 @@ pub struct World {
     pub channels: Shelf<Channel>,
     /// All InMemoryChannels.
     pub in_memory_channels: Shelf<InMemoryChannel>,
+    /// All NatsJetStreamChannels.
+    pub nats_jet_stream_channels: Shelf<NatsJetStreamChannel>,
     /// All Subscriptions.
     pub subscriptions: Shelf<Subscription>,
     /// All EventTypes.
@@ -128,7 +153,7 @@ pub enum Unresolved {
     },
     /// Objects of this kind are not known to have addresses here.
     #[error(
-        "{kind} ({api_version}) has no address here; refer to a Broker, Channel or InMemoryChannel, or give the URL as uri"
+        "{kind} ({api_version}) has no address here; refer to a Broker or a channel, or give the URL as uri"
     )]
     UnknownKind {
         /// The kind referred to.
@@ -153,6 +178,35 @@ impl World {
         self.config_maps
             .get(namespace, name)
             .and_then(|map| map.data.as_ref())
+    }
+
+    /// The kinds of channels that keep events.
+    fn backing_shelves(&self) -> [&dyn BackingShelf; 2] {
+        [&self.in_memory_channels, &self.nats_jet_stream_channels]
+    }
+
+    fn backing_shelf(&self, kind: &str) -> Option<&dyn BackingShelf> {
+        let mut shelves = self.backing_shelves().into_iter();
+        shelves.find(|shelf| shelf.kind() == kind)
+    }
+
+    /// The kinds of channels that keep events.
+    #[must_use]
+    pub fn backing_kinds(&self) -> Vec<&'static str> {
+        let shelves = self.backing_shelves().into_iter();
+        shelves.map(BackingShelf::kind).collect()
+    }
+
+    /// A channel that keeps events.
+    #[must_use]
+    pub fn backing(&self, kind: &str, namespace: &str, name: &str) -> Option<Backing<'_>> {
+        self.backing_shelf(kind)?.find(namespace, name)
+    }
+
+    /// All channels that keep events, of whatever kind.
+    pub fn backings(&self) -> impl Iterator<Item = Backing<'_>> {
+        let shelves = self.backing_shelves().into_iter();
+        shelves.flat_map(BackingShelf::every)
     }
 
     /// Finds out where a destination is. `namespace` is that of the object that names it.
@@ -208,13 +262,13 @@ impl World {
                 self.event_types.get(namespace, name).is_some()
             }
             ("messaging.knative.dev", "Channel") => self.channels.get(namespace, name).is_some(),
-            ("messaging.knative.dev", "InMemoryChannel") => {
-                self.in_memory_channels.get(namespace, name).is_some()
-            }
             ("messaging.knative.dev", "Subscription") => {
                 self.subscriptions.get(namespace, name).is_some()
             }
             ("", "ConfigMap") => self.config_maps.get(namespace, name).is_some(),
+            ("messaging.knative.dev", kind) => {
+                self.backing_shelf(kind)?.find(namespace, name).is_some()
+            }
             _ => return None,
         };
         Some(found)
@@ -239,15 +293,10 @@ impl World {
                         .and_then(|status| status.address.clone())
                 })
             }
-            ("messaging.knative.dev", "InMemoryChannel") => self
-                .in_memory_channels
-                .get(namespace, &to.name)
-                .map(|channel| {
-                    channel
-                        .status
-                        .as_ref()
-                        .and_then(|status| status.address.clone())
-                }),
+            ("messaging.knative.dev", kind) if self.backing_shelf(kind).is_some() => {
+                let channel = self.backing(kind, namespace, &to.name);
+                channel.map(|channel| channel.status.and_then(|status| status.address.clone()))
+            }
             _ => {
                 return Err(Unresolved::UnknownKind {
                     kind: to.kind.clone(),

@@ -5,14 +5,15 @@
 use heddle_crds::conditions::{ConditionSet, ConditionStatus, find};
 use heddle_crds::eventing::{Broker, BrokerStatus, Trigger, broker, event_type, trigger};
 use heddle_crds::messaging::{
-    Channel, InMemoryChannel, Subscription, channel, in_memory_channel, subscription,
+    Channel, InMemoryChannel, NatsJetStreamChannel, Subscription, channel, in_memory_channel,
+    nats_jet_stream_channel, subscription,
 };
 use jiff::Timestamp;
 use kube::{CustomResourceExt, Resource};
 use serde_json::json;
 
 /// Everything that ready means to each kind, as Knative has it.
-const DEPENDENTS: [(ConditionSet, &[&str]); 6] = [
+const DEPENDENTS: [(ConditionSet, &[&str]); 7] = [
     (event_type::CONDITIONS, &["ReferenceExists"]),
     (
         broker::CONDITIONS,
@@ -55,6 +56,17 @@ const DEPENDENTS: [(ConditionSet, &[&str]); 6] = [
             "ChannelServiceReady",
             "DeadLetterSinkResolved",
             "EventPoliciesReady",
+        ],
+    ),
+    (
+        nats_jet_stream_channel::CONDITIONS,
+        &[
+            "DispatcherReady",
+            "ServiceReady",
+            "EndpointsReady",
+            "Addressable",
+            "ChannelServiceReady",
+            "StreamReady",
         ],
     ),
     (
@@ -126,6 +138,10 @@ fn kinds_have_their_names() {
     assert_eq!(
         name::<InMemoryChannel>(),
         "inmemorychannels.messaging.knative.dev messaging.knative.dev/v1 InMemoryChannel"
+    );
+    assert_eq!(
+        name::<NatsJetStreamChannel>(),
+        "natsjetstreamchannels.messaging.knative.dev messaging.knative.dev/v1alpha1 NatsJetStreamChannel"
     );
     assert_eq!(
         name::<Subscription>(),

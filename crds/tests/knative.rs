@@ -13,17 +13,19 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 /// File, kind.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("broker.yaml", "Broker"),
     ("trigger.yaml", "Trigger"),
     ("eventtype.yaml", "EventType"),
     ("channel.yaml", "Channel"),
     ("in-memory-channel.yaml", "InMemoryChannel"),
+    ("natsjetstreamchannel.yaml", "NatsJetStreamChannel"),
     ("subscription.yaml", "Subscription"),
 ];
 
 /// Kind or `*`, the fact's path (a leading `*` stands for anything before), and why it differs.
-/// A difference below an allowed path that ends with `/` is allowed too.
+/// A difference of a field whose path ends with `/` is allowed whole, and one that ends with `/**` with
+/// everything below it.
 const ALLOWED: &[(&str, &str, &str)] = &[
     (
         "*",
@@ -134,6 +136,26 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "Channel",
         "schema.spec.subscribers[].namespace/",
         "declared by InMemoryChannel, which has the same subscribers",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "labels.nats.eventing.knative.dev/release",
+        "names eventing-natss's version; ours is the chart's to say",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.spec.deploymentSpecTemplate/**",
+        "kept as it is and without effect: there is no Deployment of dispatchers",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.spec.subscribers[].namespace/",
+        "declared by InMemoryChannel, which has the same subscribers",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.status.deadLetterChannel/**",
+        "part of the status that all channels share",
     ),
     (
         "Subscription",
@@ -248,6 +270,10 @@ fn schema_facts(schema: &Value, path: &str, facts: &mut Facts) {
 fn allows((kind, path, _): &(&str, &str, &str), of: &str, fact: &str) -> bool {
     if *kind != "*" && *kind != of {
         return false;
+    }
+    if let Some(path) = path.strip_suffix("/**") {
+        let rest = fact.strip_prefix(path);
+        return rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '#', '[']));
     }
     let (path, below) = match path.strip_suffix('/') {
         Some(path) => (path, true),

@@ -102,6 +102,15 @@ fn good(kind: &ResourceKind) -> Value {
         "InMemoryChannel" => json!({
             "delivery": delivery, "subscribers": [{"uid": "u", "subscriberUri": "http://s"}],
         }),
+        "NatsJetStreamChannel" => json!({
+            "delivery": delivery,
+            "stream": {"overrideName": "s", "config": {
+                "retention": "Limits", "storage": "File", "replicas": 3, "maxAge": "168h",
+                "placement": {"cluster": "c", "tags": ["a"]}, "additionalSubjects": ["a.>"],
+                "sources": [{"name": "other", "optStartSeq": 7}],
+            }},
+            "consumerConfigTemplate": {"deliverPolicy": "ByStartSequence", "optStartSeq": 3},
+        }),
         "Subscription" => json!({
             "channel": channel, "subscriber": {"uri": "http://s"}, "reply": {"ref": reference},
         }),

@@ -8,12 +8,14 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use heddle_broker::clock::Clock;
 use heddle_broker::control::sightings::Sightings;
-use heddle_broker::control::{Control as BrokerControl, dependents as broker_dependents};
+use heddle_broker::control::{
+    Control as BrokerControl, dependents as broker_dependents, keeps_events,
+};
 use heddle_crds::eventing::{Broker, EventType, Trigger};
 use heddle_crds::kube::queue::{Key, Queue};
 use heddle_crds::kube::watch::{Index, ObjectKey, watch};
 use heddle_crds::kube::writer::{Write, Writer};
-use heddle_crds::messaging::{Channel, InMemoryChannel, Subscription};
+use heddle_crds::messaging::{Channel, InMemoryChannel, NatsJetStreamChannel, Subscription};
 use heddle_crds::world::{Shelf, World};
 use heddle_dispatcher::control::{Control as ConsumerControl, dependents};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -92,6 +94,7 @@ pub fn start(
     follow!(Broker, brokers);
     follow!(Channel, channels);
     follow!(InMemoryChannel, in_memory_channels);
+    follow!(NatsJetStreamChannel, nats_jet_stream_channels);
     follow!(Trigger, triggers);
     follow!(Subscription, subscriptions);
     follow!(EventType, event_types);
@@ -205,9 +208,9 @@ async fn reconcile(
             _ = everything.tick() => push_all(&shared, |_| true),
             Ok(()) = stores.changed() => {
                 controllers.brokers.remove_orphans(&shared.world.read());
-                push_all(&shared, |kind| kind == "Broker");
+                push_all(&shared, keeps_events);
             }
-            _ = brokers.tick() => push_all(&shared, |kind| kind == "Broker"),
+            _ = brokers.tick() => push_all(&shared, keeps_events),
         }
     }
 }
@@ -249,12 +252,8 @@ fn push_all(shared: &Shared, wanted: impl Fn(&str) -> bool) {
             .iter()
             .map(|object| Key::of("Channel", &**object)),
     );
-    keys.extend(
-        world
-            .in_memory_channels
-            .iter()
-            .map(|object| Key::of("InMemoryChannel", &**object)),
-    );
+    let channels = world.backings();
+    keys.extend(channels.map(|one| Key::new(one.kind, one.namespace(), one.name())));
     keys.extend(
         world
             .triggers

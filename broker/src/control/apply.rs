@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Facts, Step, Stores, plan};
+use super::{Facts, Step, StoreKind, Stores, plan};
 use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
 use crate::log::absent::AbsentLog;
 use crate::log::{Log, Partitions, Retention};
@@ -57,7 +57,8 @@ pub struct Control {
     directory: SharedDirectory,
     facts: Facts,
     open: OpenLogs,
-    retentions: BTreeMap<String, Retention>,
+    /// How the open logs were asked for.
+    asked: BTreeMap<String, (StoreKind, Retention)>,
     /// The logs that are kept, open or not; those of objects that are gone have to be removed.
     kept: BTreeSet<String>,
 }
@@ -77,7 +78,7 @@ impl Control {
             directory,
             facts,
             open: OpenLogs::default(),
-            retentions: BTreeMap::new(),
+            asked: BTreeMap::new(),
             kept: BTreeSet::new(),
         }
     }
@@ -106,13 +107,21 @@ impl Control {
             .map(|broker| super::broker::log_of(broker))
             .chain(
                 world
-                    .in_memory_channels
-                    .iter()
-                    .map(|channel| super::in_memory_channel::log_of(channel)),
+                    .backings()
+                    .map(|channel| super::backing::log_of(&channel)),
             )
             .collect();
+        let of_kinds = world
+            .backing_kinds()
+            .into_iter()
+            .map(super::backing::log_kind);
+        let ours: BTreeSet<String> = of_kinds.chain(["broker".to_owned()]).collect();
         let orphans: Vec<String> = (self.kept.iter())
-            .filter(|name| name.starts_with("broker/") || name.starts_with("channel/"))
+            .filter(|name| {
+                name.split('/')
+                    .next()
+                    .is_some_and(|kind| ours.contains(kind))
+            })
             .filter(|name| !known.contains(*name))
             .cloned()
             .collect();
@@ -164,17 +173,22 @@ impl Control {
             else {
                 continue;
             };
+            let asked = Some((store.clone(), *retention));
             let found = match self.open.get(name) {
-                Some(log) => Ok(log),
-                None => self.stores.of(store).open_all(name, *retention),
+                Some(logs) if self.asked.get(name) == asked.as_ref() => Ok(logs),
+                // One that is open goes on as it is until it is what was asked for.
+                open => match self.stores.of(store).open_all(name, *retention) {
+                    Ok(logs) => {
+                        self.asked.extend(asked.map(|asked| (name.clone(), asked)));
+                        Ok(logs)
+                    }
+                    Err(error) => open.ok_or(error),
+                },
             };
             // Also where it is not open yet: a server may have it.
             self.kept.insert(name.clone());
             let fact = match found {
                 Ok(logs) => {
-                    if self.retentions.insert(name.clone(), *retention) != Some(*retention) {
-                        logs.set_retention(*retention);
-                    }
                     let stats = logs.stats();
                     self.open.insert(name, logs);
                     Ok(stats)
@@ -215,7 +229,7 @@ impl Control {
         }
         self.kept.remove(name);
         self.open.remove(name);
-        self.retentions.remove(name);
+        self.asked.remove(name);
         self.facts.logs.remove(name);
     }
 

@@ -63,9 +63,9 @@ pub fn log_of(broker: &Broker) -> String {
 }
 
 pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step> {
-    let place = Place::new(EntryKind::Broker, key);
+    let place = Place::new(EntryKind::Broker, "broker", key);
     let Some(broker) = world.brokers.get(&key.namespace, &key.name) else {
-        return place.remove();
+        return place.remove(true);
     };
     if broker.metadata.deletion_timestamp.is_some() || !is_ours(broker) {
         return vec![place.withdraw()];
@@ -77,7 +77,7 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         Err(_) => vec![place.withdraw()],
     };
     let status = status(world, facts, broker, &log, store.as_ref(), now);
-    let write = status_write(key, &**broker, broker.status.as_ref(), &status, &[]);
+    let write = status_write(key, &broker.metadata, broker.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));
     steps
 }
@@ -104,6 +104,9 @@ pub fn retention(annotations: &annotations::Annotations) -> Retention {
 #[derive(Deserialize)]
 struct Template {
     kind: String,
+    #[cfg(feature = "jetstream")]
+    #[serde(default)]
+    spec: serde_json::Value,
 }
 
 /// Which store keeps the Broker's events; or what is wrong with its configuration, for people.
@@ -146,8 +149,17 @@ pub fn store(world: &World, broker: &Broker) -> Result<StoreKind, String> {
         .map_err(|error| format!("channel-template-spec is not a channel template: {error}"))?;
     match template.kind.as_str() {
         "InMemoryChannel" => Ok(StoreKind::Memory),
+        #[cfg(feature = "jetstream")]
+        "NatsJetStreamChannel" => {
+            let spec = Some(template.spec).filter(|spec| !spec.is_null());
+            let spec = spec.map(serde_json::from_value).transpose();
+            let spec = spec.map_err(|error| format!("spec of channel-template-spec: {error}"))?;
+            let place = super::jetstream::keeping(world, &spec.unwrap_or_default())?;
+            Ok(StoreKind::JetStream(place.into()))
+        }
         kind => Err(format!(
-            "channel template kind {kind} is not supported; use InMemoryChannel, or leave spec.config out for the durable log"
+            "channel template kind {kind} is not supported; use {}, or leave spec.config out for the durable log",
+            super::backing::kinds().join(" or ")
         )),
     }
 }
@@ -250,7 +262,7 @@ pub const LOG_DURABILITY: &str = "LogDurability";
     not(any(feature = "jetstream", feature = "kafka")),
     allow(unused_variables)
 )]
-fn mark_durability(manage: &mut ConditionManager<'_>, store: &StoreKind) {
+pub(super) fn mark_durability(manage: &mut ConditionManager<'_>, store: &StoreKind) {
     #[cfg(feature = "jetstream")]
     if let StoreKind::JetStream(place) = store {
         use crate::log::jetstream::JetStreamStore;

@@ -1,14 +1,14 @@
 //! Channel -> the channel behind it; its address is that channel's.
 //!
-//! The channel behind has the Channel's name and belongs to it. InMemoryChannel is the one kind that
-//! can stand behind a Channel so far.
+//! The channel behind has the Channel's name and belongs to it. Every kind of channel that keeps
+//! events can stand behind a Channel.
 
 use heddle_crds::conditions::{self, ConditionManager};
-use heddle_crds::duck::{Addressable, DeliveryStatus, KReference};
+use heddle_crds::duck::{Addressable, ChannelTemplateSpec, DeliveryStatus, KReference};
 use heddle_crds::kube::queue::Key;
 use heddle_crds::kube::writer::{Write, resource_of, status_patch};
 use heddle_crds::messaging::channel as types;
-use heddle_crds::messaging::{Channel, ChannelStatus, InMemoryChannel, InMemoryChannelStatus};
+use heddle_crds::messaging::{Backing, BackingStatus, Channel, ChannelStatus};
 use heddle_crds::world::World;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -16,10 +16,7 @@ use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::{Step, report, status_write};
-
-const API_VERSION: &str = "messaging.knative.dev/v1";
-const BEHIND: &str = "InMemoryChannel";
+use super::{Step, backing, report, status_write};
 
 pub(super) fn plan(world: &World, key: &Key, now: Timestamp) -> Vec<Step> {
     let Some(channel) = world.channels.get(&key.namespace, &key.name) else {
@@ -30,43 +27,57 @@ pub(super) fn plan(world: &World, key: &Key, now: Timestamp) -> Vec<Step> {
     }
     let template = channel.spec.channel_template.clone().unwrap_or_default();
     let mut steps = Vec::new();
-    let supported = template.kind == BEHIND && template.api_version == API_VERSION;
-    if supported {
-        let existing = world.in_memory_channels.get(&key.namespace, &key.name);
-        steps.extend(shape(channel, existing.map(AsRef::as_ref)).map(Step::Write));
+    let kind = kind_of(&template);
+    let behind = kind.and_then(|kind| world.backing(kind, &key.namespace, &key.name));
+    if let Some(kind) = kind {
+        let write = match &behind {
+            Some(behind) => shape(channel, behind),
+            None => Some(Write::Create(kind, Box::new(make(channel, kind)))),
+        };
+        steps.extend(write.map(Step::Write));
     }
-    let refused = (!supported).then(|| {
+    let refused = kind.is_none().then(|| {
         format!(
-            "channel template {} ({}) is not supported; use {BEHIND} ({API_VERSION})",
-            template.kind, template.api_version
+            "channel template {} ({}) is not supported; use {}",
+            template.kind,
+            template.api_version,
+            supported()
         )
     });
-    let status = status(world, channel, refused.as_deref(), now);
-    let write = status_write(key, &**channel, channel.status.as_ref(), &status, &[]);
+    let status = status(channel, &template, behind.as_ref(), refused.as_deref(), now);
+    let metadata = &channel.metadata;
+    let write = status_write(key, metadata, channel.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));
     steps
 }
 
+/// The kind that a template names, where there is one here.
+fn kind_of(template: &ChannelTemplateSpec) -> Option<&'static str> {
+    let mut kinds = backing::kinds().into_iter();
+    let kind = kinds.find(|kind| *kind == template.kind)?;
+    (resource_of(kind).api_version == template.api_version).then_some(kind)
+}
+
+fn supported() -> String {
+    let name = |kind: &str| format!("{kind} ({})", resource_of(kind).api_version);
+    let all: Vec<_> = backing::kinds().into_iter().map(name).collect();
+    all.join(" or ")
+}
+
 /// What makes the channel behind this one what it should be.
-fn shape(channel: &Channel, existing: Option<&InMemoryChannel>) -> Option<Write> {
-    let Some(existing) = existing else {
-        return Some(Write::Create(BEHIND, Box::new(behind(channel))));
-    };
+fn shape(channel: &Channel, existing: &Backing<'_>) -> Option<Write> {
     let patch = status_patch(
-        Some(&json!({ "delivery": existing.spec.delivery })),
+        Some(&json!({ "delivery": existing.delivery })),
         &json!({ "delivery": channel.spec.delivery }),
         &[],
     )?;
-    let key = Key::new(
-        BEHIND,
-        &existing.namespace().unwrap_or_default(),
-        &existing.name_any(),
-    );
-    Some(Write::Spec(key, existing.resource_version(), patch))
+    let key = Key::new(existing.kind, existing.namespace(), existing.name());
+    let version = existing.metadata.resource_version.clone();
+    Some(Write::Spec(key, version, patch))
 }
 
-fn behind(channel: &Channel) -> DynamicObject {
-    let resource = resource_of(BEHIND);
+fn make(channel: &Channel, kind: &'static str) -> DynamicObject {
+    let resource = resource_of(kind);
     let mut object = DynamicObject::new(&channel.name_any(), &resource)
         .within(&channel.namespace().unwrap_or_default());
     object.metadata.owner_references = Some(vec![OwnerReference {
@@ -87,8 +98,9 @@ fn behind(channel: &Channel) -> DynamicObject {
 }
 
 fn status(
-    world: &World,
     channel: &Channel,
+    template: &ChannelTemplateSpec,
+    behind: Option<&Backing<'_>>,
     refused: Option<&str>,
     now: Timestamp,
 ) -> ChannelStatus {
@@ -97,27 +109,21 @@ fn status(
     let mut conditions = std::mem::take(&mut status.conditions);
     let mut manage = types::CONDITIONS.manage(&mut conditions, now);
     manage.initialize();
-    let namespace = channel.namespace().unwrap_or_default();
-    let behind = world
-        .in_memory_channels
-        .get(&namespace, &channel.name_any());
-    let behind_status = behind.and_then(|behind| behind.status.clone());
-    status.channel = behind_status.as_ref().map(|_| KReference {
-        kind: BEHIND.to_owned(),
-        namespace: Some(namespace.clone()),
+    let behind_status = behind.and_then(|behind| behind.status);
+    status.channel = behind_status.map(|_| KReference {
+        kind: template.kind.clone(),
+        namespace: channel.namespace(),
         name: channel.name_any(),
-        api_version: API_VERSION.to_owned(),
+        api_version: template.api_version.clone(),
         ..KReference::default()
     });
-    mark_behind(&mut manage, refused, behind_status.as_ref());
-    let address = behind_status
-        .as_ref()
-        .and_then(|behind| behind.address.clone());
+    mark_behind(&mut manage, refused, behind_status);
+    let address = behind_status.and_then(|behind| behind.address.clone());
     mark_address(&mut manage, address.as_ref(), types::ADDRESSABLE);
     status.address = address.clone();
     status.addresses = address.into_iter().collect();
     status.delivery = behind_status
-        .map(|behind| behind.delivery)
+        .map(|behind| behind.delivery.clone())
         .unwrap_or_default();
     mark_dead_letter_sink(
         &mut manage,
@@ -137,7 +143,7 @@ fn status(
 fn mark_behind(
     manage: &mut ConditionManager<'_>,
     refused: Option<&str>,
-    behind: Option<&InMemoryChannelStatus>,
+    behind: Option<&BackingStatus>,
 ) {
     let condition = types::BACKING_CHANNEL_READY;
     match (refused, behind) {

@@ -9,18 +9,18 @@ use heddle_crds::duck::KReference;
 use heddle_crds::eventing::event_type::convert::to_v1beta2;
 use heddle_crds::eventing::event_type::v1beta3::{self, EventAttribute};
 use heddle_crds::eventing::event_type::{self as types, AUTO_CREATE};
-use heddle_crds::eventing::{Broker, EventType, EventTypeStatus};
+use heddle_crds::eventing::{EventType, EventTypeStatus};
 use heddle_crds::kube::queue::Key;
 use heddle_crds::kube::writer::{Write, resource_of};
-use heddle_crds::messaging::InMemoryChannel;
 use heddle_crds::world::World;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt;
 use kube::api::DynamicObject;
-use kube::{Resource, ResourceExt};
 use serde_json::json;
 
-use super::{Step, broker, in_memory_channel, status_write};
+use super::{Step, backing, broker, status_write};
 
 /// The most EventTypes that are made for one Broker or channel. Sources whose names never repeat
 /// would make them without end.
@@ -36,7 +36,13 @@ pub(super) fn plan(world: &World, key: &Key, now: Timestamp) -> Vec<Step> {
         return Vec::new();
     }
     let status = status(world, event_type, now);
-    let write = status_write(key, &**event_type, event_type.status.as_ref(), &status, &[]);
+    let write = status_write(
+        key,
+        &event_type.metadata,
+        event_type.status.as_ref(),
+        &status,
+        &[],
+    );
     write.map(Step::Write).into_iter().collect()
 }
 
@@ -89,7 +95,7 @@ pub(super) fn dependents(world: &World, key: &Key) -> Vec<Key> {
 /// Something that takes events, as EventTypes refer to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Addressable {
-    /// `Broker` or `InMemoryChannel`.
+    /// `Broker`, or a kind of channel that keeps events.
     pub kind: &'static str,
     /// Its namespace.
     pub namespace: String,
@@ -100,12 +106,12 @@ pub struct Addressable {
 }
 
 impl Addressable {
-    fn of<K: Resource<DynamicType = ()>>(kind: &'static str, object: &K) -> Self {
+    fn of(kind: &'static str, object: &ObjectMeta) -> Self {
         Self {
             kind,
-            namespace: object.namespace().unwrap_or_default(),
-            name: object.name_any(),
-            uid: object.uid().unwrap_or_default(),
+            namespace: object.namespace.clone().unwrap_or_default(),
+            name: object.name.clone().unwrap_or_default(),
+            uid: object.uid.clone().unwrap_or_default(),
         }
     }
 
@@ -113,19 +119,11 @@ impl Addressable {
         let (namespace, name) = (&self.namespace, &self.name);
         let uid = match self.kind {
             "Broker" => world.brokers.get(namespace, name).map(|found| found.uid()),
-            _ => world
-                .in_memory_channels
-                .get(namespace, name)
-                .map(|found| found.uid()),
+            kind => world
+                .backing(kind, namespace, name)
+                .map(|found| Some(found.uid().to_owned())),
         };
         uid.flatten().is_some_and(|uid| uid == self.uid)
-    }
-
-    fn api_version(&self) -> String {
-        match self.kind {
-            "Broker" => Broker::api_version(&()).into_owned(),
-            _ => InMemoryChannel::api_version(&()).into_owned(),
-        }
     }
 }
 
@@ -139,12 +137,13 @@ pub fn addressables(world: &World) -> Vec<(String, Addressable)> {
         .brokers
         .iter()
         .filter(|object| broker::is_ours(object));
-    let channels = world.in_memory_channels.iter();
-    let brokers =
-        brokers.map(|object| (broker::log_of(object), Addressable::of("Broker", &**object)));
-    let channels = channels.map(|object| {
-        let addressable = Addressable::of("InMemoryChannel", &**object);
-        (in_memory_channel::log_of(object), addressable)
+    let brokers = brokers.map(|object| {
+        let addressable = Addressable::of("Broker", &object.metadata);
+        (broker::log_of(object), addressable)
+    });
+    let channels = world.backings().map(|channel| {
+        let addressable = Addressable::of(channel.kind, channel.metadata);
+        (backing::log_of(&channel), addressable)
     });
     brokers.chain(channels).collect()
 }
@@ -223,7 +222,7 @@ fn object(sighting: &Sighting, name: &str) -> DynamicObject {
     let owner = &sighting.addressable;
     let mut object = DynamicObject::new(name, &resource_of("EventType")).within(&owner.namespace);
     object.metadata.owner_references = Some(vec![OwnerReference {
-        api_version: owner.api_version(),
+        api_version: resource_of(owner.kind).api_version,
         kind: owner.kind.to_owned(),
         name: owner.name.clone(),
         uid: owner.uid.clone(),
@@ -232,7 +231,7 @@ fn object(sighting: &Sighting, name: &str) -> DynamicObject {
     let schema = sighting.schema.as_deref();
     let spec = v1beta3::EventTypeSpec {
         reference: Some(KReference {
-            api_version: owner.api_version(),
+            api_version: resource_of(owner.kind).api_version,
             kind: owner.kind.to_owned(),
             name: owner.name.clone(),
             namespace: Some(owner.namespace.clone()),

@@ -1,21 +1,26 @@
-//! Brokers of the class `NatsJetStreamBroker`: which servers keep their events, and in what kind of
-//! stream.
+//! Which NATS servers keep events, and in what kind of stream.
 //!
 //! The servers stand where eventing-natss looks for them: in the ConfigMap `config-nats` of the
-//! namespace `knative-eventing`, as the key `url` of the YAML under `eventing-nats`. What a Broker's
-//! stream is made like stands in the Broker's annotation
-//! `natsjetstream.eventing.knative.dev/config`, as JSON with the fields that a NatsJetStreamChannel has
-//! in `spec.stream.config`, under `stream`. Those that would break a law of the log (`retention`,
-//! `noAck`, ...) and those that are not known are refused by name rather than ignored.
+//! namespace `knative-eventing`, as the key `url` of the YAML under `eventing-nats`. What a stream is made
+//! like stands in the NatsJetStreamChannel, or in the annotation
+//! `natsjetstream.eventing.knative.dev/config` of a Broker of the class `NatsJetStreamBroker`, as JSON with
+//! the fields that a NatsJetStreamChannel has in `spec.stream.config`, under `stream`.
+//!
+//! Some fields would break a law of the log, or mean nothing here ([`without_effect`]). A Broker's
+//! annotation that has one, or one that is not known, is refused by its name; a channel, which may have
+//! been written for others, says which have no effect.
 
 use std::time::Duration;
 
 use heddle_crds::eventing::Broker;
+use heddle_crds::messaging::NatsJetStreamChannelSpec;
+use heddle_crds::messaging::nats_jet_stream_channel::{StreamConfig, StreamSource, duration};
 use heddle_crds::world::World;
 use kube::ResourceExt;
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::log::jetstream::{Storage, Template};
+use crate::log::jetstream::{Discard, Source, Storage, Template};
 
 /// The class of these Brokers.
 pub const CLASS: &str = "NatsJetStreamBroker";
@@ -43,24 +48,28 @@ struct Connection {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
-    stream: Stream,
+    stream: Value,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-struct Stream {
-    storage: Option<String>,
-    replicas: Option<usize>,
-    duplicate_window: Option<String>,
-    max_bytes: Option<u64>,
-    max_age: Option<String>,
-}
-
-/// Where the Broker's events are kept; or what is wrong with its configuration, for people.
-pub fn place(world: &World, broker: &Broker) -> Result<Place, String> {
+/// Where a Broker's events are kept; or what is wrong with its configuration, for people.
+pub(super) fn place(world: &World, broker: &Broker) -> Result<Place, String> {
     Ok(Place {
         servers: servers(world)?,
-        template: template(broker)?,
+        template: of_broker(broker)?,
+    })
+}
+
+/// Where the events of a NatsJetStreamChannel are kept; or what is wrong with it, for people.
+pub(super) fn keeping(world: &World, spec: &NatsJetStreamChannelSpec) -> Result<Place, String> {
+    let mut template = template(&spec.stream_config())?;
+    let name = spec
+        .stream
+        .as_ref()
+        .and_then(|stream| stream.override_name.clone());
+    template.name = name.filter(|name| !name.is_empty());
+    Ok(Place {
+        servers: servers(world)?,
+        template,
     })
 }
 
@@ -81,49 +90,110 @@ fn servers(world: &World) -> Result<String, String> {
         .ok_or_else(|| format!("{KEY} in {place} has no url; expected {example}"))
 }
 
-fn template(broker: &Broker) -> Result<Template, String> {
+fn of_broker(broker: &Broker) -> Result<Template, String> {
     let Some(text) = broker.annotations().get(CONFIG) else {
         return Ok(Template::default());
     };
     let wrong = |what: String| format!("annotation {CONFIG}: {what}");
-    let config: Config = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-    let stream = config.stream;
+    let read = |error: serde_json::Error| wrong(error.to_string());
+    let Config { stream: given } = serde_json::from_str(text).map_err(read)?;
+    if given.is_null() {
+        return Ok(Template::default());
+    }
+    let config: StreamConfig = serde_json::from_value(given.clone()).map_err(read)?;
+    let known = serde_json::to_value(&config).map_err(read)?;
+    let mut fields = given.as_object().into_iter().flat_map(|given| given.keys());
+    if let Some(field) = fields.find(|field| known.get(field).is_none()) {
+        return Err(wrong(format!("stream.{field} is not known")));
+    }
+    if let Some(field) = without_effect(&config).into_iter().next() {
+        return Err(wrong(format!("{field} cannot be had here")));
+    }
+    template(&config).map_err(wrong)
+}
+
+/// The fields that have no effect, each with the reason.
+pub(super) fn without_effect(config: &StreamConfig) -> Vec<String> {
+    let mut without = Vec::new();
+    if let Some(retention @ ("Interest" | "Work")) = config.retention.as_deref() {
+        without.push(format!(
+            "stream.config.retention {retention} (events stay until log.heddle.dev/retention-* lets them go)"
+        ));
+    }
+    if config.no_ack == Some(true) {
+        let why = "stream.config.noAck (every event is acknowledged before its producer is)";
+        without.push(why.to_owned());
+    }
+    without
+}
+
+/// What a stream is made like. Zeros and empty texts are what Go clients write for fields that nobody
+/// set.
+fn template(config: &StreamConfig) -> Result<Template, String> {
     let standard = Template::default();
+    if config.mirror.is_some() {
+        return Err("stream.config.mirror: a stream that is a copy takes no events".to_owned());
+    }
     Ok(Template {
-        storage: match stream.storage.as_deref() {
-            None | Some("File") => Storage::File,
+        name: None,
+        storage: match config.storage.as_deref() {
+            None | Some("" | "File") => Storage::File,
             Some("Memory") => Storage::Memory,
             Some(other) => {
-                return Err(wrong(format!(
+                return Err(format!(
                     "stream.storage is {other:?}; expected File or Memory"
-                )));
+                ));
             }
         },
-        replicas: match stream.replicas.unwrap_or(standard.replicas) {
-            replicas @ 1..=5 => replicas,
-            other => {
-                return Err(wrong(format!(
-                    "stream.replicas is {other}; expected 1 to 5"
-                )));
-            }
+        discard: match config.discard.as_deref() {
+            None | Some("" | "Old") => Discard::Old,
+            Some("New") => Discard::New,
+            Some(other) => return Err(format!("stream.discard is {other:?}; expected Old or New")),
         },
-        duplicate_window: duration(stream.duplicate_window, "stream.duplicateWindow")
-            .map_err(&wrong)?
+        replicas: match config.replicas.unwrap_or_default() {
+            0 => standard.replicas,
+            replicas @ 1..=5 => usize::try_from(replicas).unwrap_or(standard.replicas),
+            other => return Err(format!("stream.replicas is {other}; expected 1 to 5")),
+        },
+        duplicate_window: span(config.duplicate_window.as_deref(), "stream.duplicateWindow")?
             .unwrap_or(standard.duplicate_window),
-        max_bytes: stream.max_bytes,
-        max_age: duration(stream.max_age, "stream.maxAge").map_err(&wrong)?,
+        max_bytes: config.max_bytes.and_then(positive),
+        max_messages: config.max_msgs.and_then(positive),
+        max_message_bytes: config.max_msg_size.map(i64::from).and_then(positive),
+        max_consumers: config.max_consumers.filter(|most| *most > 0),
+        max_age: span(config.max_age.as_deref(), "stream.maxAge")?.filter(|age| !age.is_zero()),
+        additional_subjects: config.additional_subjects.clone(),
+        cluster: (config.placement.as_ref()).and_then(|placement| placement.cluster.clone()),
+        tags: (config.placement.as_ref()).map_or_else(Vec::new, |placement| placement.tags.clone()),
+        sources: config
+            .sources
+            .iter()
+            .map(source)
+            .collect::<Result<_, _>>()?,
     })
 }
 
-/// A duration as Go writes it, like `2m30s`, or as ISO 8601 does.
-fn duration(text: Option<String>, field: &str) -> Result<Option<Duration>, String> {
-    let Some(text) = text else { return Ok(None) };
-    let span: jiff::SignedDuration = text
-        .parse()
-        .map_err(|_| format!("{field} is {text:?}; expected a duration like 2m30s or PT2M30S"))?;
-    Duration::try_from(span)
-        .map(Some)
-        .map_err(|_| format!("{field} is {text:?}; a duration must not be negative"))
+fn positive(most: i64) -> Option<u64> {
+    u64::try_from(most).ok().filter(|most| *most > 0)
+}
+
+fn source(source: &StreamSource) -> Result<Source, String> {
+    let stream = source.name.clone().unwrap_or_default();
+    let time = source.opt_start_time.as_deref().map(str::parse).transpose();
+    Ok(Source {
+        from_time: time.map_err(|_| format!("source {stream}: optStartTime is no time"))?,
+        from_sequence: source.opt_start_seq.filter(|sequence| *sequence > 0),
+        subject: source
+            .filter_subject
+            .clone()
+            .filter(|subject| !subject.is_empty()),
+        stream,
+    })
+}
+
+fn span(text: Option<&str>, field: &str) -> Result<Option<Duration>, String> {
+    let read = |text: &str| duration(text).map_err(|what| format!("{field} is {text:?}; {what}"));
+    text.map(read).transpose()
 }
 
 #[cfg(test)]
@@ -144,16 +214,17 @@ mod tests {
         let text = r#"{"stream": {"storage": "Memory", "replicas": 3, "duplicateWindow": "5m",
             "maxBytes": 1000, "maxAge": "PT1H"}}"#;
         assert_eq!(
-            template(&broker(text)).unwrap(),
+            of_broker(&broker(text)).unwrap(),
             Template {
                 storage: Storage::Memory,
                 replicas: 3,
                 duplicate_window: Duration::from_secs(300),
                 max_bytes: Some(1000),
                 max_age: Some(Duration::from_secs(3600)),
+                ..Template::default()
             }
         );
-        assert_eq!(template(&broker("{}")).unwrap(), Template::default());
+        assert_eq!(of_broker(&broker("{}")).unwrap(), Template::default());
     }
 
     #[test]
@@ -162,12 +233,14 @@ mod tests {
             (r#"{"stream": {"noAck": true}}"#, "noAck"),
             (r#"{"stream": {"retention": "Interest"}}"#, "retention"),
             (r#"{"stream": {"storage": "Tape"}}"#, "Tape"),
-            (r#"{"stream": {"replicas": 0}}"#, "replicas"),
+            (r#"{"stream": {"replicas": 9}}"#, "replicas"),
+            (r#"{"stream": {"mirror": {"name": "s"}}}"#, "mirror"),
+            (r#"{"stream": {"colour": "red"}}"#, "colour"),
             (r#"{"stream": {"maxAge": "soon"}}"#, "maxAge"),
             (r#"{"stream": {"maxAge": "-1s"}}"#, "negative"),
             ("no json", CONFIG),
         ] {
-            let error = template(&broker(config)).unwrap_err();
+            let error = of_broker(&broker(config)).unwrap_err();
             assert!(error.contains(named), "{error}");
         }
     }

@@ -5,9 +5,10 @@
 //!
 //! * [`broker`]: Broker -> a log, an address, conditions.
 //! * [`channel`]: Channel -> the channel behind it; its address is that channel's.
-//! * [`in_memory_channel`]: InMemoryChannel -> a memory log, an address, conditions.
+//! * [`backing`]: channels that keep events -> a log, an address, conditions.
+//! * [`nats_jet_stream_channel`]: what is peculiar to NatsJetStreamChannels.
 //! * [`event_type`]: EventType -> whether its referent exists; and EventTypes for events that came in.
-//! * [`jetstream`]: where Brokers of the class `NatsJetStreamBroker` keep their events.
+//! * [`jetstream`]: which NATS servers keep events, and in what kind of stream.
 //! * [`kafka`]: which Kafka cluster keeps the events of Brokers of the class `Kafka`.
 //! * [`stores`]: what keeps logs.
 //! * [`apply`]: the executor.
@@ -16,14 +17,16 @@
 
 pub mod admission;
 pub mod apply;
+pub mod backing;
 pub mod broker;
 pub mod channel;
 pub mod event_type;
-pub mod in_memory_channel;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "jetstream")]
+pub mod nats_jet_stream_channel;
 pub mod report;
 pub mod sightings;
 pub mod stores;
@@ -36,6 +39,7 @@ use heddle_crds::kube::queue::Key;
 use heddle_crds::kube::writer::{Write, status_patch};
 use heddle_crds::world::World;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use apply::{Control, OpenLogs};
 pub use stores::{Stores, Surroundings};
@@ -119,11 +123,8 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn new(kind: EntryKind, key: &'a Key) -> Self {
-        let of = match kind {
-            EntryKind::Broker => "broker",
-            EntryKind::Channel => "channel",
-        };
+    /// The names of its logs begin with `of`.
+    fn new(kind: EntryKind, of: &str, key: &'a Key) -> Self {
         Self {
             kind,
             logs: log_prefix(of, &key.namespace, &key.name),
@@ -140,14 +141,14 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Takes no events any more, and keeps none.
-    fn remove(self) -> Vec<Step> {
-        let withdraw = self.withdraw();
-        let remove = Step::RemoveLogs {
+    /// Keeps no events any more, and takes none, where the address is nobody else's.
+    fn remove(self, withdraw: bool) -> Vec<Step> {
+        let mut steps = Vec::from_iter(withdraw.then(|| self.withdraw()));
+        steps.push(Step::RemoveLogs {
             prefix: self.logs,
             keep: None,
-        };
-        vec![withdraw, remove]
+        });
+        steps
     }
 
     /// Keeps events in this log and no other, and takes them as soon as it was tried to open it: where
@@ -179,9 +180,9 @@ impl<'a> Place<'a> {
 /// The write that turns an object's status into `desired`, where something differs. The fields in
 /// `leave` are somebody else's.
 #[must_use]
-pub fn status_write<K: kube::Resource, S: serde::Serialize>(
+pub fn status_write<S: serde::Serialize>(
     key: &Key,
-    object: &K,
+    object: &ObjectMeta,
     current: Option<&S>,
     desired: &S,
     leave: &[&str],
@@ -189,7 +190,7 @@ pub fn status_write<K: kube::Resource, S: serde::Serialize>(
     let patch = status_patch(current, desired, leave)?;
     Some(Write::Status(
         key.clone(),
-        object.meta().resource_version.clone(),
+        object.resource_version.clone(),
         patch,
     ))
 }
@@ -200,10 +201,18 @@ pub fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step
     match key.kind {
         "Broker" => broker::plan(world, facts, key, now),
         "Channel" => channel::plan(world, key, now),
-        "InMemoryChannel" => in_memory_channel::plan(world, facts, key, now),
         "EventType" => event_type::plan(world, key, now),
-        _ => Vec::new(),
+        kind => match backing::implementation(kind) {
+            Some(known) => backing::plan(known, world, facts, key, now),
+            None => Vec::new(),
+        },
     }
+}
+
+/// Whether objects of a kind have logs.
+#[must_use]
+pub fn keeps_events(kind: &str) -> bool {
+    kind == "Broker" || backing::implementation(kind).is_some()
 }
 
 /// The keys that have to be looked at again when the object `key` has changed, because of what
@@ -211,8 +220,16 @@ pub fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step
 #[must_use]
 pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
     let mut keys = event_type::dependents(world, key);
-    if key.kind == "InMemoryChannel" && world.channels.get(&key.namespace, &key.name).is_some() {
-        keys.push(Key::new("Channel", &key.namespace, &key.name));
+    let kinds = world.backing_kinds();
+    if kinds.contains(&key.kind) {
+        let (namespace, name) = (&key.namespace, &key.name);
+        if world.channels.get(namespace, name).is_some() {
+            keys.push(Key::new("Channel", namespace, name));
+        }
+        // Namesakes of other kinds may have got the address, or lost it.
+        let others = kinds.into_iter().filter(|kind| *kind != key.kind);
+        let others = others.filter(|kind| world.backing(kind, namespace, name).is_some());
+        keys.extend(others.map(|kind| Key::new(kind, namespace, name)));
     }
     keys
 }

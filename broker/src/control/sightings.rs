@@ -29,8 +29,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::OpenLogs;
 use super::event_type::{Addressable, Made, Sighting, addressables, make};
+use super::{OpenLogs, keeps_events};
 use crate::event::Event;
 use crate::log::partitions::{name_of, whole_of};
 use crate::log::{Log, Offset, ReadError, ReadLimit};
@@ -133,7 +133,8 @@ impl Sightings {
     /// Takes notice of an object that has changed.
     pub fn heed(&mut self, world: &World, key: &Key) {
         match key.kind {
-            "Broker" | "InMemoryChannel" | "ConfigMap" => self.stale = true,
+            "ConfigMap" => self.stale = true,
+            kind if keeps_events(kind) => self.stale = true,
             "EventType" if world.event_types.get(&key.namespace, &key.name).is_none() => {
                 // The next event of its kind makes it anew, as long as the feature is on.
                 self.forgotten.send_modify(|times| *times += 1);

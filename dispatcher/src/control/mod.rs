@@ -106,8 +106,7 @@ pub fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step
     match key.kind {
         "Trigger" => trigger::plan(world, facts, key, now),
         "Subscription" => subscription::plan(world, facts, key, now),
-        "InMemoryChannel" => subscribers::plan(world, facts, key),
-        _ => Vec::new(),
+        _ => subscribers::plan(world, facts, key),
     }
 }
 
@@ -121,10 +120,8 @@ pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
             .is_some_and(|to| to.name == key.name)
     };
     let mut keys = Vec::new();
-    if matches!(
-        key.kind,
-        "Broker" | "Channel" | "InMemoryChannel" | "ConfigMap"
-    ) {
+    let kinds = world.backing_kinds();
+    if matches!(key.kind, "Broker" | "Channel" | "ConfigMap") || kinds.contains(&key.kind) {
         for trigger in world.triggers.iter() {
             let spec = &trigger.spec;
             let mine =
@@ -159,12 +156,9 @@ pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
     }
     if key.kind == "Subscription" {
         // The channel may still list a subscription that is gone.
-        keys.extend(
-            world
-                .in_memory_channels
-                .within(&key.namespace)
-                .map(|channel| Key::of("InMemoryChannel", &**channel)),
-        );
+        let channels = world.backings();
+        let near = channels.filter(|channel| channel.namespace() == key.namespace);
+        keys.extend(near.map(|near| Key::new(near.kind, near.namespace(), near.name())));
     }
     keys
 }

@@ -3,12 +3,12 @@
 //! The list is made anew from all Subscriptions each time, so that nothing is lost when two change
 //! at once. Only the controller writes it: an entry that no Subscription asks for goes.
 
-use heddle_broker::control::{StoreKind, in_memory_channel};
+use heddle_broker::control::backing;
 use heddle_broker::filter::Filter;
 use heddle_crds::duck::{SubscriberSpec, SubscriberStatus};
 use heddle_crds::kube::queue::Key;
 use heddle_crds::kube::writer::Write;
-use heddle_crds::messaging::{InMemoryChannel, Subscription};
+use heddle_crds::messaging::{Backing, Subscription};
 use heddle_crds::world::{Resolved, World};
 use kube::ResourceExt;
 use serde_json::json;
@@ -18,16 +18,16 @@ use super::{Facts, LogRef, Step, Wanted, WantedReply, delivery};
 use crate::config::Target;
 
 pub(super) fn plan(world: &World, facts: &Facts, key: &Key) -> Vec<Step> {
-    let Some(channel) = world.in_memory_channels.get(&key.namespace, &key.name) else {
+    let Some(channel) = world.backing(key.kind, &key.namespace, &key.name) else {
         return Vec::new();
     };
     if channel.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    let source = LogRef {
-        store: StoreKind::Memory,
-        name: in_memory_channel::log_of(channel),
-    };
+    let source = backing::store(world, &channel).ok().map(|store| LogRef {
+        store,
+        name: backing::log_of(&channel),
+    });
     let mut steps = Vec::new();
     let mut entries: Vec<SubscriberSpec> = Vec::new();
     let mut statuses: Vec<SubscriberStatus> = Vec::new();
@@ -40,29 +40,32 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key) -> Vec<Step> {
         let found = destinations(world, facts, subscription);
         let to = found.clone().unwrap_or_default();
         entries.push(entry(subscription, &to));
-        if facts.logs.contains(&source.name) {
+        let open = source
+            .as_ref()
+            .filter(|source| facts.logs.contains(&source.name));
+        if let Some(source) = open {
             let ready = found.is_ok();
-            let wanted = wanted(channel, subscription, &to, ready, source.clone(), facts);
+            let wanted = wanted(&channel, subscription, &to, ready, source.clone(), facts);
             statuses.push(status(facts, subscription, &wanted));
             steps.push(Step::Consume(Box::new(wanted)));
         }
     }
     entries.sort_by(|a, b| a.uid.cmp(&b.uid));
     statuses.sort_by(|a, b| a.uid.cmp(&b.uid));
-    if channel.spec.subscribers != entries {
+    if channel.subscribers != entries {
         let patch = json!({ "subscribers": entries });
         steps.push(Step::Write(Write::Spec(
             key.clone(),
-            channel.resource_version(),
+            channel.metadata.resource_version.clone(),
             patch,
         )));
     }
-    let current = channel.status.as_ref().map(|status| &status.subscribers);
+    let current = channel.status.map(|status| &status.subscribers);
     if current.map_or(!statuses.is_empty(), |current| *current != statuses) {
         let patch = json!({ "subscribers": statuses });
         steps.push(Step::Write(Write::Status(
             key.clone(),
-            channel.resource_version(),
+            channel.metadata.resource_version.clone(),
             patch,
         )));
     }
@@ -70,14 +73,16 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key) -> Vec<Step> {
 }
 
 fn wanted(
-    channel: &InMemoryChannel,
+    channel: &Backing<'_>,
     subscription: &Subscription,
     to: &Destinations,
     ready: bool,
     source: LogRef,
     facts: &Facts,
 ) -> Wanted {
-    let annotations = subscription.annotations();
+    let mut annotations = channel.defaults.clone();
+    annotations.extend(subscription.annotations().clone());
+    let annotations = &annotations;
     let protocol = delivery::protocol(annotations);
     let target = |to: &Option<Resolved>| -> Option<Target> {
         to.as_ref()
@@ -97,13 +102,7 @@ fn wanted(
         subscriber: subscriber.filter(|_| ready),
         reply: reply.map(WantedReply::Target),
         dead_letter: target(&to.dead_letter),
-        policy: delivery::policy(
-            subscription
-                .spec
-                .delivery
-                .as_ref()
-                .or(channel.spec.delivery.as_ref()),
-        ),
+        policy: delivery::policy(subscription.spec.delivery.as_ref().or(channel.delivery)),
         order: delivery::order(annotations),
         max_in_flight: delivery::max_in_flight(annotations),
         start: delivery::start(annotations),

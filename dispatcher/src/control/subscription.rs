@@ -9,7 +9,7 @@ use heddle_crds::conditions::{self, ConditionManager};
 use heddle_crds::duck::SubscriberSpec;
 use heddle_crds::kube::queue::Key;
 use heddle_crds::messaging::subscription as types;
-use heddle_crds::messaging::{InMemoryChannel, PhysicalSubscription, Subscription};
+use heddle_crds::messaging::{Backing, PhysicalSubscription, Subscription};
 use heddle_crds::world::{Resolved, Unresolved, World};
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -27,10 +27,7 @@ pub(super) fn consumer(namespace: &str, name: &str) -> ConsumerId {
 }
 
 /// The channel that does the work for the channel that a Subscription names.
-pub(super) fn channel_of<'a>(
-    world: &'a World,
-    subscription: &Subscription,
-) -> Option<&'a InMemoryChannel> {
+pub(super) fn channel_of<'a>(world: &'a World, subscription: &Subscription) -> Option<Backing<'a>> {
     let own = subscription.namespace().unwrap_or_default();
     let to = &subscription.spec.channel;
     let namespace = to
@@ -38,21 +35,17 @@ pub(super) fn channel_of<'a>(
         .as_deref()
         .filter(|ns| !ns.is_empty())
         .unwrap_or(&own);
-    match to.kind.as_str() {
-        // The channel behind a Channel has its name.
-        "Channel" => {
-            world.channels.get(namespace, &to.name)?;
-            world
-                .in_memory_channels
-                .get(namespace, &to.name)
-                .map(AsRef::as_ref)
-        }
-        "InMemoryChannel" => world
-            .in_memory_channels
-            .get(namespace, &to.name)
-            .map(AsRef::as_ref),
-        _ => None,
+    if to.kind != "Channel" {
+        return world.backing(&to.kind, namespace, &to.name);
     }
+    // The channel behind a Channel has its name.
+    let template = world
+        .channels
+        .get(namespace, &to.name)?
+        .spec
+        .channel_template
+        .clone();
+    world.backing(&template?.kind, namespace, &to.name)
 }
 
 /// Where a Subscription's events, replies and dead letters go.
@@ -89,7 +82,7 @@ pub(super) fn destinations(
         .as_ref()
         .and_then(|delivery| delivery.dead_letter_sink.clone());
     let of_channel = channel_of(world, subscription)
-        .and_then(|channel| channel.status.as_ref())
+        .and_then(|channel| channel.status)
         .and_then(|status| {
             status
                 .delivery
@@ -159,7 +152,7 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
     let mut manage = types::CONDITIONS.manage(&mut conditions, now);
     manage.initialize();
     let channel = channel_of(world, subscription);
-    mark_channel(&mut manage, subscription, channel);
+    mark_channel(&mut manage, subscription, channel.as_ref());
     match destinations(world, facts, subscription) {
         Ok(to) => {
             manage.mark_true(types::REFERENCES_RESOLVED);
@@ -178,7 +171,7 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
     status.conditions = conditions;
     let write = status_write(
         key,
-        &**subscription,
+        &subscription.metadata,
         subscription.status.as_ref(),
         &status,
         &[],
@@ -190,9 +183,9 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
 fn mark_channel(
     manage: &mut ConditionManager<'_>,
     subscription: &Subscription,
-    channel: Option<&InMemoryChannel>,
+    channel: Option<&Backing<'_>>,
 ) {
-    match channel.map(|channel| channel.status.clone().unwrap_or_default()) {
+    match channel.map(|channel| channel.status.cloned().unwrap_or_default()) {
         Some(status) if conditions::is_true(&status.conditions, "Ready") => {
             manage.mark_true(types::CHANNEL_READY);
         }
@@ -212,7 +205,7 @@ fn mark_channel(
     }
     let uid = subscription.uid().unwrap_or_default();
     let added = channel
-        .and_then(|channel| channel.status.as_ref())
+        .and_then(|channel| channel.status)
         .and_then(|status| status.subscribers.iter().find(|entry| entry.uid == uid));
     match added {
         Some(entry) if entry.ready == "True" => manage.mark_true(types::ADDED_TO_CHANNEL),

@@ -57,7 +57,13 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         steps.push(Step::Consume(Box::new(wanted)));
     }
     let status = status(facts, trigger, broker.map(AsRef::as_ref), &id, &found, now);
-    let write = status_write(key, &**trigger, trigger.status.as_ref(), &status, &[]);
+    let write = status_write(
+        key,
+        &trigger.metadata,
+        trigger.status.as_ref(),
+        &status,
+        &[],
+    );
     steps.extend(write.map(Step::Write));
     steps
 }
@@ -230,22 +236,9 @@ fn dependency(
                 .as_ref()
                 .map(|status| status.conditions.clone())
         }),
-        "InMemoryChannel" => world
-            .in_memory_channels
-            .get(&namespace, &on.name)
-            .map(|object| {
-                object
-                    .status
-                    .as_ref()
-                    .map(|status| status.conditions.clone())
-            }),
-        "Subscription" => world.subscriptions.get(&namespace, &on.name).map(|object| {
-            object
-                .status
-                .as_ref()
-                .map(|status| status.conditions.clone())
-        }),
-        _ => None,
+        kind => world
+            .backing(kind, &namespace, &on.name)
+            .map(|channel| channel.status.map(|status| status.conditions.clone())),
     };
     let what = format!("{} ({}) {namespace}/{}", on.kind, on.api_version, on.name);
     match found {

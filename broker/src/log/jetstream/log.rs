@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_nats::connection::State as Connection;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::stream::State as StreamState;
+use async_nats::jetstream::stream::{Config, State as StreamState};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::publish::{self, MAX_BATCH, MAX_PENDING_BYTES, Unit};
 use super::read;
+use super::stream::Template;
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::log::{
@@ -27,7 +28,9 @@ use crate::log::{
 /// What the log and its tasks share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    place: Place,
+    made: Made,
+    /// What the stream is to be made like, where that is not done yet.
+    wanted: Mutex<Option<Template>>,
     clock: Arc<dyn Clock>,
     tail: watch::Sender<Offset>,
     pending: AtomicUsize,
@@ -46,6 +49,16 @@ pub(super) struct Place {
     pub(super) subject: String,
 }
 
+/// A stream that was made or found.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) place: Place,
+    /// What it was made like.
+    pub(super) template: Template,
+    /// The installation that it belongs to.
+    pub(super) owner: String,
+}
+
 #[derive(Debug)]
 struct State {
     first: Offset,
@@ -60,11 +73,11 @@ struct State {
 
 impl Shared {
     pub(super) fn context(&self) -> &Context {
-        &self.place.context
+        &self.made.place.context
     }
 
     pub(super) fn subject(&self) -> String {
-        self.place.subject.clone()
+        self.made.place.subject.clone()
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -174,7 +187,27 @@ impl Shared {
     }
 
     pub(super) fn place(&self) -> &Place {
-        &self.place
+        &self.made.place
+    }
+
+    /// What the stream was made like, or is being made like.
+    fn template(&self) -> Template {
+        let wanted = self.wanted.lock().clone();
+        wanted.unwrap_or_else(|| self.made.template.clone())
+    }
+
+    /// Asks for the stream to be made like something else. Its name stays.
+    pub(super) fn set_template(&self, template: &Template) {
+        if self.template() != *template {
+            *self.wanted.lock() = Some(template.clone());
+            self.changed.notify_one();
+        }
+    }
+
+    /// The configuration that the stream of `log` should have.
+    pub(super) fn config(&self, log: &str) -> Config {
+        self.template()
+            .config(&self.made.place.stream, log, &self.made.owner)
     }
 
     /// The first offset whose event was accepted at `time` or later, by bisection: a log's events
@@ -184,7 +217,7 @@ impl Shared {
         let (mut low, mut high) = (kept.start, kept.end);
         while low < high {
             let middle = low + (high - low) / 2;
-            match read::one(&self.place, middle, kept.end).await? {
+            match read::one(self.place(), middle, kept.end).await? {
                 Some((offset, accepted)) if accepted < time => low = offset + 1,
                 _ => high = middle,
             }
@@ -204,7 +237,7 @@ impl JetStreamLog {
     /// The log of a stream that the server described, until `closed` is cancelled; and the queue that
     /// its publisher is to empty.
     pub(super) fn new(
-        place: Place,
+        made: Made,
         seen: &StreamState,
         retention: Retention,
         clock: Arc<dyn Clock>,
@@ -221,7 +254,8 @@ impl JetStreamLog {
             expired_unread: 0,
         };
         let shared = Arc::new(Shared {
-            place,
+            made,
+            wanted: Mutex::new(None),
             clock,
             tail: watch::Sender::new(0),
             pending: AtomicUsize::new(0),
@@ -313,7 +347,7 @@ impl Log for JetStreamLog {
                 ..ReadBatch::default()
             });
         }
-        read::batch(&shared.place, from, tail, limit).await
+        read::batch(shared.place(), from, tail, limit).await
     }
 
     fn tail(&self) -> watch::Receiver<Offset> {

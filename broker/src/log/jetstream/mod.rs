@@ -43,4 +43,4 @@ mod upkeep;
 
 pub use self::publish::{MAX_BATCH, MAX_PENDING_BYTES};
 pub use self::store::{JetStreamStore, Options};
-pub use self::stream::{Storage, Template};
+pub use self::stream::{Discard, Source, Storage, Template};

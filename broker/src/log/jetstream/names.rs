@@ -5,11 +5,30 @@
 //! would be too long is cut and ends in a checksum. The log's own name stands in the stream's metadata,
 //! and decides.
 
+use std::collections::HashMap;
+
 /// The longest name of a stream that we make, in bytes.
 const MAX: usize = 160;
 
 /// The key of the log's name in the stream's metadata.
 pub(super) const LOG: &str = "heddle.dev/log";
+
+/// The key in the stream's metadata of the installation that it belongs to.
+pub(super) const OWNER: &str = "heddle.dev/installation";
+
+/// The log that a stream keeps, where it is one of the installation `owner`. Streams that were made
+/// before they named their owner begin with its name.
+pub(super) fn log_of<'a>(
+    stream: &str,
+    about: &'a HashMap<String, String>,
+    owner: &str,
+) -> Option<&'a str> {
+    let ours = match about.get(OWNER) {
+        Some(named) => named == owner,
+        None => (stream.strip_prefix(owner)).is_some_and(|rest| rest.starts_with('_')),
+    };
+    about.get(LOG).map(String::as_str).filter(|_| ours)
+}
 
 /// The name of the stream of a log. `prefix` tells installations apart that share a server.
 pub(super) fn stream(prefix: &str, log: &str) -> String {

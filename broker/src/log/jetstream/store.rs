@@ -4,7 +4,7 @@
 //! yet is looked up or made by a task, and until that is done, opening it is an error that says what is
 //! going on. A counter that the caller gives tells when it is worth asking again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::log::{JetStreamLog, Place};
+use super::log::{JetStreamLog, Made, Place};
 use super::stream::Template;
 use super::upkeep::{self, Pace};
 use super::{names, publish};
@@ -82,13 +82,13 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Logs {
-    /// The names of all streams of ours that the server has, as far as is known.
-    kept: BTreeSet<String>,
+    /// The logs of ours that the server has, as far as is known, and the names of their streams.
+    kept: BTreeMap<String, String>,
     open: BTreeMap<String, Arc<JetStreamLog>>,
     /// Those that are being looked up, or why that has failed.
     opening: BTreeMap<String, String>,
-    /// Those that are to be deleted.
-    removing: BTreeSet<String>,
+    /// Those that are to be deleted, and the names of their streams.
+    removing: BTreeMap<String, String>,
 }
 
 impl JetStreamStore {
@@ -152,6 +152,7 @@ impl LogStore for JetStreamStore {
         let mut logs = self.inner.logs.lock();
         if let Some(log) = logs.open.get(name) {
             log.set_retention(retention);
+            log.shared().set_template(&self.template);
             return Ok(Arc::clone(log) as Arc<dyn Log>);
         }
         if !logs.opening.contains_key(name) {
@@ -177,18 +178,21 @@ impl LogStore for JetStreamStore {
         let known = logs.kept.remove(name);
         if let Some(log) = logs.open.remove(name) {
             log.shared().closed().cancel();
-        } else if !known {
-            return Ok(());
         }
-        if logs.removing.insert(name.to_owned()) {
+        let Some(stream) = known else { return Ok(()) };
+        if logs
+            .removing
+            .insert(name.to_owned(), stream.clone())
+            .is_none()
+        {
             let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
-            self.inner.tracker.spawn(inner.delete(name));
+            self.inner.tracker.spawn(inner.delete(name, stream));
         }
         Ok(())
     }
 
     fn names(&self) -> Vec<String> {
-        self.inner.logs.lock().kept.iter().cloned().collect()
+        self.inner.logs.lock().kept.keys().cloned().collect()
     }
 
     fn health(&self) -> Health {
@@ -249,9 +253,11 @@ impl Inner {
             match self.names().await {
                 Ok(names) => {
                     let mut logs = self.logs.lock();
-                    let removing = std::mem::take(&mut logs.removing);
-                    logs.kept.extend(names.difference(&removing).cloned());
-                    logs.removing = removing;
+                    let removing = &logs.removing;
+                    let names = names.into_iter();
+                    let kept = names.filter(|(log, _)| !removing.contains_key(log));
+                    let kept: Vec<_> = kept.collect();
+                    logs.kept.extend(kept);
                     drop(logs);
                     return self.tell();
                 }
@@ -263,13 +269,14 @@ impl Inner {
         }
     }
 
-    async fn names(&self) -> Result<BTreeSet<String>, String> {
-        let prefix = format!("{}_", self.options.prefix);
+    /// The logs of this installation that the server has, and the names of their streams.
+    async fn names(&self) -> Result<BTreeMap<String, String>, String> {
         let streams = self.connected()?.streams();
         let names = streams.try_filter_map(|info| {
-            let ours = info.config.name.starts_with(&prefix);
-            let name = info.config.metadata.get(names::LOG).cloned();
-            std::future::ready(Ok(name.filter(|_| ours)))
+            let config = info.config;
+            let log = names::log_of(&config.name, &config.metadata, &self.options.prefix);
+            let log = log.map(str::to_owned);
+            std::future::ready(Ok(log.map(|log| (log, config.name))))
         });
         names.try_collect().await.map_err(|error| error.to_string())
     }
@@ -316,16 +323,22 @@ impl Inner {
         }
         let clock = Arc::clone(&self.options.clock);
         let closed = self.stop.child_token();
-        let (log, queue) = JetStreamLog::new(place, state, retention, clock, closed);
+        let made = Made {
+            place,
+            template,
+            owner: self.options.prefix.clone(),
+        };
+        let (log, queue) = JetStreamLog::new(made, state, retention, clock, closed);
         let shared = Arc::clone(log.shared());
-        logs.kept.insert(name.clone());
+        logs.kept
+            .insert(name.clone(), shared.place().stream.clone());
         logs.open.insert(name.clone(), log);
         drop(logs);
         let stop = shared.closed().clone();
         let publisher = publish::run(Arc::clone(&shared), queue, stop);
         self.tracker.spawn(publisher);
         let (least, most) = self.options.upkeep;
-        let upkeep = upkeep::run(shared, template, name, Pace { least, most });
+        let upkeep = upkeep::run(shared, name, Pace { least, most });
         self.tracker.spawn(upkeep);
     }
 
@@ -345,22 +358,27 @@ impl Inner {
             ));
         }
         // A log that is being removed has to be gone before another one takes its name.
-        if self.logs.lock().removing.contains(name) {
+        if self.logs.lock().removing.contains_key(name) {
             return Err("the stream that had its name is being deleted".to_owned());
         }
-        let stream = names::stream(&self.options.prefix, name);
-        let config = template.config(&stream, name);
+        let stream = template.stream(&self.options.prefix, name);
+        let config = template.config(&stream, name, &self.options.prefix);
         let found = context.get_or_create_stream(config).await;
         let found = found.map_err(|error| error.to_string())?;
-        let info = found.cached_info();
-        if info.config.metadata.get(names::LOG).map(String::as_str) != Some(name) {
+        let info = found.cached_info().clone();
+        let kept = names::log_of(&stream, &info.config.metadata, &self.options.prefix);
+        if kept != Some(name) {
             return Err(format!(
                 "there is a stream {stream} already, which does not belong to this log"
             ));
         }
-        if !info.config.allow_direct {
-            return Err(format!("the stream {stream} does not allow direct gets"));
-        }
+        // One that was made by an earlier process may have been made like something else.
+        upkeep::shape(
+            context,
+            &info.config,
+            &template.config(&stream, name, &self.options.prefix),
+        )
+        .await?;
         let place = Place {
             context: context.clone(),
             prefix: API.to_owned(),
@@ -372,8 +390,7 @@ impl Inner {
 
     /// Deletes the stream of a log, and tries until it is gone or the process ends. One attempt is
     /// always made; a stream that outlives the process is in [`LogStore::names`] of the next one.
-    async fn delete(self: Arc<Self>, name: String) {
-        let stream = names::stream(&self.options.prefix, &name);
+    async fn delete(self: Arc<Self>, name: String, stream: String) {
         loop {
             match self.delete_stream(&stream).await {
                 Ok(()) => break,

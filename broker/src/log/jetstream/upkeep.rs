@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::{InfoError, Stream};
+use async_nats::jetstream::stream::{Config, InfoError, Stream};
 use jiff::SignedDuration;
 
 use super::log::Shared;
 use super::read;
-use super::stream::Template;
 use crate::log::Offset;
 
 /// Purges of one look at the most; the rest waits for the next look.
@@ -25,14 +25,21 @@ pub(super) struct Pace {
 }
 
 /// Looks after a log until it is closed.
-pub(super) async fn run(shared: Arc<Shared>, template: Template, log: String, pace: Pace) {
+pub(super) async fn run(shared: Arc<Shared>, log: String, pace: Pace) {
     let closed = shared.closed().clone();
     let work = async {
         let mut tail = shared.tail();
+        // An outage is reported once, and not with every look.
+        let mut trouble = None;
         loop {
-            if let Err(error) = look(&shared, &template, &log).await {
+            let outcome = look(&shared, &log).await.err();
+            if let Some(error) = outcome
+                .as_ref()
+                .filter(|error| trouble.as_ref() != Some(*error))
+            {
                 tracing::warn!(%log, %error, "a stream could not be looked after");
             }
+            trouble = outcome;
             tokio::time::sleep(pace.least).await;
             tail.mark_unchanged();
             tokio::select! {
@@ -46,15 +53,18 @@ pub(super) async fn run(shared: Arc<Shared>, template: Template, log: String, pa
 }
 
 /// One look: learns what is there, and removes what may go.
-async fn look(shared: &Shared, template: &Template, log: &str) -> Result<(), String> {
+async fn look(shared: &Shared, log: &str) -> Result<(), String> {
     let place = shared.place();
     let stream = place.context.get_stream_no_info(&place.stream).await;
     let stream = stream.map_err(|error| error.to_string())?;
     for _ in 0..PURGES {
         let quiet = shared.is_quiet();
         match stream.get_info().await {
-            Ok(info) => shared.observe(&info.state, quiet && shared.is_quiet()),
-            Err(error) if is_gone(&error) => return again(shared, template, log).await,
+            Ok(info) => {
+                shared.observe(&info.state, quiet && shared.is_quiet());
+                shape(&place.context, &info.config, &shared.config(log)).await?;
+            }
+            Err(error) if is_gone(&error) => return again(shared, log).await,
             Err(error) => return Err(error.to_string()),
         }
         let target = target(shared).await?;
@@ -75,15 +85,44 @@ fn is_gone(error: &InfoError) -> bool {
 }
 
 /// Makes a stream again that somebody deleted. Its sequences go on, so that no offset is given twice.
-async fn again(shared: &Shared, template: &Template, log: &str) -> Result<(), String> {
+async fn again(shared: &Shared, log: &str) -> Result<(), String> {
     let place = shared.place();
     let end = shared.end().end;
     tracing::error!(%log, stream = place.stream, "the stream was deleted, and its events are lost; it is made again");
-    let mut config = template.config(&place.stream, log);
+    let mut config = shared.config(log);
     config.first_sequence = Some(end + 1);
     let made = place.context.create_stream(config).await;
     made.map(|_| shared.removed(end))
         .map_err(|error| error.to_string())
+}
+
+/// Makes a stream what it should be. What others have added to its configuration stays.
+pub(super) async fn shape(context: &Context, is: &Config, wanted: &Config) -> Result<(), String> {
+    let mut shaped = is.clone();
+    shaped.subjects.clone_from(&wanted.subjects);
+    shaped.storage = wanted.storage;
+    shaped.num_replicas = wanted.num_replicas;
+    shaped.discard = wanted.discard;
+    shaped.max_bytes = wanted.max_bytes;
+    shaped.max_messages = wanted.max_messages;
+    shaped.max_message_size = wanted.max_message_size;
+    shaped.max_consumers = wanted.max_consumers;
+    shaped.max_age = wanted.max_age;
+    shaped.duplicate_window = wanted.duplicate_window;
+    shaped.placement.clone_from(&wanted.placement);
+    shaped.sources.clone_from(&wanted.sources);
+    shaped.allow_direct = true;
+    shaped.allow_atomic_publish = true;
+    if shaped == *is {
+        return Ok(());
+    }
+    let updated = context.update_stream(&shaped).await;
+    updated.map(|_| ()).map_err(|error| {
+        format!(
+            "the stream {} cannot be made what it should be: {error}",
+            is.name
+        )
+    })
 }
 
 async fn purge(stream: &Stream<()>, up_to: Offset) -> Result<(), String> {
