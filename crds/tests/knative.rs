@@ -144,6 +144,36 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ),
     (
         "NatsJetStreamChannel",
+        "schema.spec.delivery#x-kubernetes-preserve-unknown-fields",
+        "opened by all other kinds that have it, as features add fields to it",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.spec.subscribers[].delivery#x-kubernetes-preserve-unknown-fields",
+        "opened by all other kinds that have it, as features add fields to it",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.spec.subscribers[].auth#required.serviceAccountName",
+        "left out by all other kinds; it may be empty",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.status.subscribers[].auth#required.serviceAccountName",
+        "left out by all other kinds; it may be empty",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.status.address#required.url",
+        "left out by all other kinds; an address may have no URL yet",
+    ),
+    (
+        "NatsJetStreamChannel",
+        "schema.status.addresses[]#required.url",
+        "left out by all other kinds; an address may have no URL yet",
+    ),
+    (
+        "NatsJetStreamChannel",
         "schema.spec.deploymentSpecTemplate/**",
         "kept as it is and without effect: there is no Deployment of dispatchers",
     ),
@@ -260,8 +290,11 @@ fn schema_facts(schema: &Value, path: &str, facts: &mut Facts) {
                     facts.insert(fact, "yes".to_owned());
                 }
             }
+            // The API's own types write bounds as 1.0.
             _ => {
-                facts.insert(format!("{path}#{key}"), value.to_string());
+                let whole = value.as_f64().filter(|number| number.fract() == 0.0);
+                let text = whole.map_or_else(|| value.to_string(), |number| format!("{number}"));
+                facts.insert(format!("{path}#{key}"), text);
             }
         }
     }

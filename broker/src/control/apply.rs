@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::{Facts, Step, StoreKind, Stores, plan};
 use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
 use crate::log::absent::AbsentLog;
-use crate::log::{Log, Partitions, Retention};
+use crate::log::{Health, Log, Partitions, Retention};
 
 /// The logs that are open, by name. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -193,17 +193,35 @@ impl Control {
                     self.open.insert(name, logs);
                     Ok(stats)
                 }
-                Err(error) => {
-                    tracing::error!(log = %name, %error, "a log could not be opened");
-                    Err(error.to_string())
-                }
+                Err(error) => Err(error.to_string()),
             };
+            news |= self.look_at_store(store, name);
             if self.facts.logs.get(name) != Some(&fact) {
+                if let Err(error) = &fact {
+                    tracing::error!(log = %name, %error, "a log could not be opened");
+                }
                 self.facts.logs.insert(name.clone(), fact);
                 news = true;
             }
         }
         news
+    }
+
+    /// Notes whether the store of a log can keep its promises. Whether that is new.
+    fn look_at_store(&mut self, store: &StoreKind, name: &str) -> bool {
+        let trouble = match self.stores.of(store).health() {
+            Health::Ready => None,
+            Health::Degraded(reason) | Health::Failed(reason) => Some(reason),
+        };
+        let troubles = &mut self.facts.troubles;
+        if troubles.get(name) == trouble.as_ref() {
+            return false;
+        }
+        match trouble {
+            Some(trouble) => troubles.insert(name.to_owned(), trouble),
+            None => troubles.remove(name),
+        };
+        true
     }
 
     fn remove_logs(&mut self, prefix: &str, keep: Option<&str>) {
@@ -231,6 +249,7 @@ impl Control {
         self.open.remove(name);
         self.asked.remove(name);
         self.facts.logs.remove(name);
+        self.facts.troubles.remove(name);
     }
 
     fn serve(&self, kind: EntryKind, namespace: &str, name: &str, log: &str) {

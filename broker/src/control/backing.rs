@@ -205,6 +205,7 @@ fn status(
     let found = sink.map(|sink| world.resolve(sink, namespace));
     status.delivery =
         report::dead_letter_sink(&mut manage, types::DEAD_LETTER_SINK_RESOLVED, found);
+    report::mark_store(&mut manage, facts.troubles.get(&log_of(channel)));
     (known.remarks)(world, channel, trouble.as_deref(), &mut manage);
     status.conditions = conditions;
     status

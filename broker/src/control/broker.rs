@@ -194,6 +194,7 @@ fn status(
     }
     if let Ok(store) = store {
         mark_durability(&mut manage, store);
+        report::mark_store(&mut manage, facts.troubles.get(log));
     }
     report::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
     status.address = None;

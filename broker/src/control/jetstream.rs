@@ -1,7 +1,9 @@
 //! Which NATS servers keep events, and in what kind of stream.
 //!
 //! The servers stand where eventing-natss looks for them: in the ConfigMap `config-nats` of the
-//! namespace `knative-eventing`, as the key `url` of the YAML under `eventing-nats`. What a stream is made
+//! namespace `knative-eventing`, in the YAML under `eventing-nats`: `url`, `auth.credentialFile.secret`
+//! (`name`, `key`), `auth.tls.secret.name` (`tls.crt` and `tls.key`), and `tls.caBundle` or
+//! `tls.secret.name` (`ca.crt`). The Secrets are those of the same namespace, and are followed. What a stream is made
 //! like stands in the NatsJetStreamChannel, or in the annotation
 //! `natsjetstream.eventing.knative.dev/config` of a Broker of the class `NatsJetStreamBroker`, as JSON with
 //! the fields that a NatsJetStreamChannel has in `spec.stream.config`, under `stream`.
@@ -12,7 +14,10 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use heddle_crds::eventing::Broker;
+use heddle_crds::kube::queue::Key;
 use heddle_crds::messaging::NatsJetStreamChannelSpec;
 use heddle_crds::messaging::nats_jet_stream_channel::{StreamConfig, StreamSource, duration};
 use heddle_crds::world::World;
@@ -20,7 +25,7 @@ use kube::ResourceExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::log::jetstream::{Discard, Source, Storage, Template};
+use crate::log::jetstream::{Access, Discard, Identity, Source, Storage, Template};
 
 /// The class of these Brokers.
 pub const CLASS: &str = "NatsJetStreamBroker";
@@ -34,8 +39,8 @@ const KEY: &str = "eventing-nats";
 /// Where a log is kept, and in what kind of stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// URLs of servers, separated by commas.
-    pub servers: String,
+    /// How the servers are reached.
+    pub access: Access,
     /// What the stream is made like.
     pub template: Template,
 }
@@ -43,6 +48,47 @@ pub struct Place {
 #[derive(Deserialize)]
 struct Connection {
     url: Option<String>,
+    auth: Option<Auth>,
+    tls: Option<Roots>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Auth {
+    credential_file: Option<Reference>,
+    tls: Option<Reference>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    secret: Option<SecretKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Roots {
+    ca_bundle: Option<String>,
+    secret: Option<SecretKey>,
+}
+
+#[derive(Deserialize)]
+struct SecretKey {
+    name: String,
+    key: Option<String>,
+}
+
+impl SecretKey {
+    /// The text under a key of the Secret; or what is missing, for people.
+    fn text(&self, world: &World, key: &str) -> Result<String, String> {
+        let place = format!("Secret {NAMESPACE}/{}", self.name);
+        let secret = world.secrets.get(NAMESPACE, &self.name);
+        let secret = secret.ok_or_else(|| {
+            format!("{place} does not exist; {KEY} in ConfigMap {NAMESPACE}/{CONFIG_MAP} names it")
+        })?;
+        let data = secret.data.as_ref().and_then(|data| data.get(key));
+        let data = data.ok_or_else(|| format!("{place} has no key {key}"))?;
+        String::from_utf8(data.0.clone()).map_err(|_| format!("key {key} of {place} is no text"))
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -54,7 +100,7 @@ struct Config {
 /// Where a Broker's events are kept; or what is wrong with its configuration, for people.
 pub(super) fn place(world: &World, broker: &Broker) -> Result<Place, String> {
     Ok(Place {
-        servers: servers(world)?,
+        access: access(world)?,
         template: of_broker(broker)?,
     })
 }
@@ -68,12 +114,18 @@ pub(super) fn keeping(world: &World, spec: &NatsJetStreamChannelSpec) -> Result<
         .and_then(|stream| stream.override_name.clone());
     template.name = name.filter(|name| !name.is_empty());
     Ok(Place {
-        servers: servers(world)?,
+        access: access(world)?,
         template,
     })
 }
 
-fn servers(world: &World) -> Result<String, String> {
+/// Whether what is said here may change with the object `key`.
+pub(super) fn depends_on(key: &Key) -> bool {
+    key.namespace == NAMESPACE
+        && (key.kind == "Secret" || (key.kind == "ConfigMap" && key.name == CONFIG_MAP))
+}
+
+fn access(world: &World) -> Result<Access, String> {
     let place = format!("ConfigMap {NAMESPACE}/{CONFIG_MAP}");
     let example = "eventing-nats: \"url: nats://nats.example.com:4222\"";
     let data = world
@@ -84,10 +136,47 @@ fn servers(world: &World) -> Result<String, String> {
         .ok_or_else(|| format!("{place} has no key {KEY}; expected {example}"))?;
     let connection: Connection = serde_saphyr::from_str(text)
         .map_err(|error| format!("{KEY} in {place} cannot be read: {error}"))?;
-    connection
+    let servers = connection
         .url
         .filter(|url| !url.trim().is_empty())
-        .ok_or_else(|| format!("{KEY} in {place} has no url; expected {example}"))
+        .ok_or_else(|| format!("{KEY} in {place} has no url; expected {example}"))?;
+    let auth = connection.auth.as_ref();
+    let credentials = auth.and_then(|auth| auth.credential_file.as_ref()?.secret.as_ref());
+    let identity = auth.and_then(|auth| auth.tls.as_ref()?.secret.as_ref());
+    Ok(Access {
+        servers: servers.split_whitespace().collect(),
+        credentials: credentials
+            .map(|secret| secret.text(world, secret.key.as_deref().unwrap_or("nats.creds")))
+            .transpose()?,
+        identity: identity
+            .map(|secret| {
+                Ok::<_, String>(Identity {
+                    certificates: secret.text(world, "tls.crt")?,
+                    key: secret.text(world, "tls.key")?,
+                })
+            })
+            .transpose()?,
+        roots: roots(world, connection.tls.as_ref(), identity)?,
+    })
+}
+
+/// The authorities that are named; or those that came with our own certificate.
+fn roots(
+    world: &World,
+    named: Option<&Roots>,
+    identity: Option<&SecretKey>,
+) -> Result<Option<String>, String> {
+    let bundle = named.and_then(|roots| roots.ca_bundle.as_deref());
+    if let Some(bundle) = bundle.filter(|bundle| !bundle.is_empty()) {
+        let wrong = || format!("tls.caBundle of {KEY} is not a certificate in PEM in base64");
+        let packed: String = bundle.split_whitespace().collect();
+        let decoded = STANDARD.decode(packed).map_err(|_| wrong())?;
+        return String::from_utf8(decoded).map(Some).map_err(|_| wrong());
+    }
+    if let Some(secret) = named.and_then(|roots| roots.secret.as_ref()) {
+        return secret.text(world, "ca.crt").map(Some);
+    }
+    Ok(identity.and_then(|secret| secret.text(world, "ca.crt").ok()))
 }
 
 fn of_broker(broker: &Broker) -> Result<Template, String> {
@@ -247,7 +336,7 @@ mod tests {
 
     #[test]
     fn servers_that_are_not_named_are_asked_for() {
-        let error = servers(&World::default()).unwrap_err();
+        let error = access(&World::default()).unwrap_err();
         assert!(error.contains("knative-eventing/config-nats"), "{error}");
     }
 }

@@ -69,6 +69,8 @@ pub struct Facts {
     pub ingress_url: String,
     /// The logs that were opened, or why they could not be.
     pub logs: BTreeMap<String, Result<LogStats, String>>,
+    /// What is wrong with the stores of logs that are open; they refuse events, or may soon.
+    pub troubles: BTreeMap<String, String>,
 }
 
 /// One thing to do.
@@ -220,6 +222,13 @@ pub fn keeps_events(kind: &str) -> bool {
 #[must_use]
 pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
     let mut keys = event_type::dependents(world, key);
+    #[cfg(feature = "jetstream")]
+    if jetstream::depends_on(key) {
+        let brokers = world.brokers.iter();
+        keys.extend(brokers.map(|broker| Key::of("Broker", &**broker)));
+        let channels = world.backings();
+        keys.extend(channels.map(|one| Key::new(one.kind, one.namespace(), one.name())));
+    }
     let kinds = world.backing_kinds();
     if kinds.contains(&key.kind) {
         let (namespace, name) = (&key.namespace, &key.name);

@@ -13,6 +13,18 @@ pub(super) fn address(url: String) -> Addressable {
     }
 }
 
+/// The condition that says what is wrong with the store of an open log, while something is.
+/// Informational.
+pub const LOG_REACHABLE: &str = "LogReachable";
+
+/// Marks whether the store of a log that is open is as it should be.
+pub(super) fn mark_store(manage: &mut ConditionManager<'_>, trouble: Option<&String>) {
+    match trouble {
+        Some(reason) => manage.mark_false(LOG_REACHABLE, "StoreInTrouble", reason),
+        None => drop(manage.clear(LOG_REACHABLE)),
+    }
+}
+
 /// No policies apply while authentication is off, which Knative says in these words.
 pub(super) fn mark_policies(manage: &mut ConditionManager<'_>, condition: &str) {
     manage.mark_true_with_reason(

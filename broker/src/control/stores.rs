@@ -78,14 +78,12 @@ impl Stores {
             StoreKind::JetStream(place) => {
                 let store = self
                     .jetstream
-                    .entry(place.servers.clone())
+                    .entry(place.access.shown())
                     .or_insert_with(|| {
-                        start(
-                            &place.servers,
-                            &self.surroundings,
-                            Arc::clone(&self.changes),
-                        )
+                        let changes = Arc::clone(&self.changes);
+                        start(&place.access, &self.surroundings, changes)
                     });
+                store.set_access(&place.access);
                 Arc::new(store.with(place.template.clone()))
             }
             #[cfg(feature = "kafka")]
@@ -116,16 +114,16 @@ impl Stores {
 
 #[cfg(feature = "jetstream")]
 fn start(
-    servers: &str,
+    access: &crate::log::jetstream::Access,
     surroundings: &Surroundings,
     changes: Arc<watch::Sender<u64>>,
 ) -> crate::log::jetstream::JetStreamStore {
     use crate::log::jetstream::{JetStreamStore, Options};
-    tracing::info!(servers, "connecting to NATS");
+    tracing::info!(servers = access.shown(), "connecting to NATS");
     let options = Options {
         prefix: format!("heddle-{}", surroundings.installation),
         clock: Arc::clone(&surroundings.clock),
-        ..Options::new(servers)
+        ..Options::new(access.clone())
     };
     let stop = surroundings.stop.clone();
     JetStreamStore::start(options, changes, &surroundings.tracker, stop)

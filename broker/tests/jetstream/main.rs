@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_broker::clock::Clock;
-use heddle_broker::log::jetstream::{JetStreamStore, Options, Template};
+use heddle_broker::log::jetstream::{Access, JetStreamStore, Options, Template};
 use heddle_broker::log::{Log, LogStore, OpenError, Retention};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ impl Drop for Connected {
 fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
     let stop = CancellationToken::new();
     let options = Options {
-        servers: url.to_owned(),
+        access: Access::new(url),
         connect: async_nats::ConnectOptions::new()
             .reconnect_delay_callback(|_| Duration::from_millis(20)),
         prefix: "test".to_owned(),

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use async_nats::connection::State as Connection;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, State as StreamState};
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::names;
 use super::publish::{self, MAX_BATCH, MAX_PENDING_BYTES, Unit};
 use super::read;
 use super::stream::Template;
@@ -43,7 +45,7 @@ pub(super) struct Shared {
 /// Where a log is kept, and what it is called there.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    pub(super) context: Context,
+    context: Arc<ArcSwap<Context>>,
     pub(super) prefix: String,
     pub(super) stream: String,
     pub(super) subject: String,
@@ -59,6 +61,22 @@ pub(super) struct Made {
     pub(super) owner: String,
 }
 
+impl Place {
+    pub(super) fn new(context: &Arc<ArcSwap<Context>>, prefix: &str, stream: String) -> Self {
+        Self {
+            context: Arc::clone(context),
+            prefix: prefix.to_owned(),
+            subject: names::subject(&stream),
+            stream,
+        }
+    }
+
+    /// The way to the servers, which may be another one the next time.
+    pub(super) fn context(&self) -> Arc<Context> {
+        self.context.load_full()
+    }
+}
+
 #[derive(Debug)]
 struct State {
     first: Offset,
@@ -72,8 +90,8 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn context(&self) -> &Context {
-        &self.made.place.context
+    pub(super) fn context(&self) -> Arc<Context> {
+        self.made.place.context()
     }
 
     pub(super) fn subject(&self) -> String {

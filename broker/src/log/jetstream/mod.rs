@@ -12,7 +12,9 @@
 //! * [`read`]: batches and single messages.
 //! * [`log`]: the log.
 //! * [`upkeep`]: what keeps a stream small.
-//! * [`store`]: the connection, and the logs behind it.
+//! * [`access`]: how the servers are reached, who we are, and whom we trust.
+//! * [`link`]: the connection.
+//! * [`store`]: the logs behind it.
 //!
 //! # The laws, and what the server's nature makes of them
 //!
@@ -32,6 +34,10 @@
 //! Everything that waits is bounded: [`publish::MAX_PENDING_BYTES`] a log, then appends are refused;
 //! while the server cannot be reached, appends are refused at once.
 
+use std::time::Duration;
+
+mod access;
+mod link;
 mod log;
 mod message;
 mod names;
@@ -41,6 +47,10 @@ mod store;
 mod stream;
 mod upkeep;
 
+pub use self::access::{Access, Identity};
 pub use self::publish::{MAX_BATCH, MAX_PENDING_BYTES};
 pub use self::store::{JetStreamStore, Options};
 pub use self::stream::{Discard, Source, Storage, Template};
+
+/// How long the server is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -124,8 +124,8 @@ async fn send_one(
 ) -> Result<PublishAckFuture, AppendError> {
     let (headers, data) = message::write(event, shared.now(), true);
     let publish = PublishMessage::build().headers(headers).payload(data);
-    let sending = shared.context().send_publish(shared.subject(), publish);
-    let sent = sending.await;
+    let context = shared.context();
+    let sent = context.send_publish(shared.subject(), publish).await;
     sent.map_err(|error| Limits::of(shared, bytes).refusal(&error))
 }
 
@@ -136,7 +136,8 @@ async fn send_batch(
     events: &[Event],
     bytes: usize,
 ) -> Result<BoxFuture<'static, Outcome>, AppendError> {
-    let client = shared.context().client();
+    let context = shared.context();
+    let client = context.client();
     let batch = client.new_inbox();
     let count = events.len();
     let accepted = shared.now();
@@ -162,7 +163,7 @@ async fn send_batch(
     }
     let (headers, data) = part(before.len(), last);
     let publish = PublishMessage::build().headers(headers).payload(data);
-    let sending = shared.context().send_publish(subject, publish);
+    let sending = context.send_publish(subject, publish);
     let limits = Limits::of(shared, bytes);
     let answer = sending.await.map_err(|error| limits.refusal(&error))?;
     Ok(Box::pin(async move {

@@ -133,7 +133,8 @@ pub(super) async fn one(
 }
 
 async fn ask(place: &Place, request: &Get) -> Result<async_nats::Subscriber, ReadError> {
-    let client = place.context.client();
+    let context = place.context();
+    let client = context.client();
     let inbox = client.new_inbox();
     let answers = client
         .subscribe(inbox.clone())

@@ -1,22 +1,23 @@
-//! The connection to the NATS servers, and the logs behind it.
+//! The logs behind the connection to the NATS servers.
 //!
 //! Nothing here waits for a server: [`LogStore::open`] answers from memory. A log that is not known
 //! yet is looked up or made by a task, and until that is done, opening it is an error that says what is
 //! going on. A counter that the caller gives tells when it is worth asking again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::connection::State as Connection;
-use async_nats::jetstream::context::{ContextBuilder, DeleteStreamErrorKind};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream;
+use async_nats::jetstream::context::DeleteStreamErrorKind;
 use futures::TryStreamExt as _;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::Access;
+use super::link::Link;
 use super::log::{JetStreamLog, Made, Place};
 use super::stream::Template;
 use super::upkeep::{self, Pace};
@@ -28,17 +29,15 @@ use crate::log::{Health, Log, LogStore, OpenError, Retention, check_name};
 const OLDEST: (i64, i64, i64) = (2, 12, 0);
 /// How long to wait after something failed.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long the server is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The prefix of JetStream's API.
 const API: &str = "$JS.API";
 
 /// How to reach the servers, and what to call things there.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// URLs, separated by commas, like `nats://127.0.0.1:4222`.
-    pub servers: String,
-    /// How to authenticate and whom to trust.
+    /// Where they are, who we are, and whom we trust.
+    pub access: Access,
+    /// What else connections are made with.
     pub connect: async_nats::ConnectOptions,
     /// What the names of streams begin with: tells installations apart that share servers.
     pub prefix: String,
@@ -49,11 +48,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// How to reach `servers`, without credentials beside those in the URLs, by the machine's clock.
+    /// How to reach servers, by the machine's clock.
     #[must_use]
-    pub fn new(servers: &str) -> Self {
+    pub fn new(access: Access) -> Self {
         Self {
-            servers: servers.to_owned(),
+            access,
             connect: async_nats::ConnectOptions::new(),
             prefix: "heddle".to_owned(),
             clock: Arc::new(SystemClock),
@@ -71,9 +70,10 @@ pub struct JetStreamStore {
 
 #[derive(Debug)]
 struct Inner {
-    options: Options,
-    /// Set as soon as there is a client, which may not have reached a server yet.
-    context: OnceLock<Context>,
+    prefix: String,
+    clock: Arc<dyn Clock>,
+    upkeep: (Duration, Duration),
+    link: Arc<Link>,
     logs: Mutex<Logs>,
     changes: Arc<watch::Sender<u64>>,
     tracker: TaskTracker,
@@ -102,20 +102,20 @@ impl JetStreamStore {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
+        let link = Link::new(options.access, options.connect, Arc::clone(&changes));
         let inner = Arc::new(Inner {
-            options,
-            context: OnceLock::new(),
+            prefix: options.prefix,
+            clock: options.clock,
+            upkeep: options.upkeep,
+            link: Arc::new(link),
             logs: Mutex::default(),
             changes,
             tracker: tracker.clone(),
             stop: stop.clone(),
         });
         let starting = Arc::clone(&inner);
-        let start = async move {
-            starting.connect().await;
-            starting.list().await;
-        };
-        tracker.spawn(async move { stop.run_until_cancelled(start).await });
+        let run = async move { tokio::join!(starting.link.run(), starting.list()) };
+        tracker.spawn(async move { stop.run_until_cancelled(run).await });
         Self {
             inner,
             template: Template::default(),
@@ -129,6 +129,11 @@ impl JetStreamStore {
             inner: Arc::clone(&self.inner),
             template,
         }
+    }
+
+    /// Changes how the servers are reached. A connection that stands is used until the new one does.
+    pub fn set_access(&self, access: &Access) {
+        self.inner.link.set_access(access);
     }
 
     /// What a [`Template`] promises less than its user may think; for a condition.
@@ -196,10 +201,7 @@ impl LogStore for JetStreamStore {
     }
 
     fn health(&self) -> Health {
-        match self.inner.connected() {
-            Ok(_) => Health::Ready,
-            Err(reason) => Health::Degraded(reason),
-        }
+        (self.inner.link.trouble()).map_or(Health::Ready, Health::Degraded)
     }
 }
 
@@ -208,47 +210,9 @@ impl Inner {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Makes the client, which then connects by itself.
-    async fn connect(&self) {
-        loop {
-            let connect = self.options.connect.clone();
-            let connecting = connect
-                .name("heddle")
-                .retry_on_initial_connect()
-                .max_reconnects(None)
-                .connect(self.options.servers.as_str());
-            match connecting.await {
-                Ok(client) => {
-                    let context = ContextBuilder::new()
-                        .timeout(PATIENCE)
-                        .ack_timeout(PATIENCE)
-                        .build(client);
-                    self.context.get_or_init(|| context);
-                    return;
-                }
-                Err(error) => {
-                    tracing::error!(%error, servers = self.options.servers, "the NATS servers cannot be used");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// The way to the servers, while there is a connection; or what to tell people.
-    fn connected(&self) -> Result<&Context, String> {
-        self.context
-            .get()
-            .filter(|context| context.client().connection_state() == Connection::Connected)
-            .ok_or_else(|| {
-                format!(
-                    "the NATS servers {} cannot be reached",
-                    self.options.servers
-                )
-            })
-    }
-
     /// Learns the names of the streams that are there, once the server can be reached.
     async fn list(&self) {
+        let mut trouble = String::new();
         loop {
             match self.names().await {
                 Ok(names) => {
@@ -262,7 +226,10 @@ impl Inner {
                     return self.tell();
                 }
                 Err(error) => {
-                    tracing::warn!(%error, servers = self.options.servers, "the streams could not be listed");
+                    if error != trouble {
+                        tracing::warn!(%error, "the streams could not be listed");
+                    }
+                    trouble = error;
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -271,10 +238,10 @@ impl Inner {
 
     /// The logs of this installation that the server has, and the names of their streams.
     async fn names(&self) -> Result<BTreeMap<String, String>, String> {
-        let streams = self.connected()?.streams();
+        let streams = self.link.connected()?.load_full().streams();
         let names = streams.try_filter_map(|info| {
             let config = info.config;
-            let log = names::log_of(&config.name, &config.metadata, &self.options.prefix);
+            let log = names::log_of(&config.name, &config.metadata, &self.prefix);
             let log = log.map(str::to_owned);
             std::future::ready(Ok(log.map(|log| (log, config.name))))
         });
@@ -291,7 +258,6 @@ impl Inner {
                     return self.tell();
                 }
                 Err(reason) => {
-                    tracing::warn!(log = %name, %reason, "a stream could not be opened");
                     let mut logs = self.logs.lock();
                     let Some(said) = logs.opening.get_mut(&name) else {
                         return;
@@ -300,6 +266,7 @@ impl Inner {
                     *said = reason;
                     drop(logs);
                     if news {
+                        // The caller reports it.
                         self.tell();
                     }
                 }
@@ -321,12 +288,12 @@ impl Inner {
         if logs.opening.remove(&name).is_none() {
             return;
         }
-        let clock = Arc::clone(&self.options.clock);
+        let clock = Arc::clone(&self.clock);
         let closed = self.stop.child_token();
         let made = Made {
             place,
             template,
-            owner: self.options.prefix.clone(),
+            owner: self.prefix.clone(),
         };
         let (log, queue) = JetStreamLog::new(made, state, retention, clock, closed);
         let shared = Arc::clone(log.shared());
@@ -337,7 +304,7 @@ impl Inner {
         let stop = shared.closed().clone();
         let publisher = publish::run(Arc::clone(&shared), queue, stop);
         self.tracker.spawn(publisher);
-        let (least, most) = self.options.upkeep;
+        let (least, most) = self.upkeep;
         let upkeep = upkeep::run(shared, name, Pace { least, most });
         self.tracker.spawn(upkeep);
     }
@@ -348,7 +315,8 @@ impl Inner {
         name: &str,
         template: &Template,
     ) -> Result<(Place, jetstream::stream::State), String> {
-        let context = self.connected()?;
+        let way = self.link.connected()?;
+        let context = way.load_full();
         let client = context.client();
         let (major, minor, patch) = OLDEST;
         if !client.is_server_compatible(major, minor, patch) {
@@ -361,12 +329,12 @@ impl Inner {
         if self.logs.lock().removing.contains_key(name) {
             return Err("the stream that had its name is being deleted".to_owned());
         }
-        let stream = template.stream(&self.options.prefix, name);
-        let config = template.config(&stream, name, &self.options.prefix);
+        let stream = template.stream(&self.prefix, name);
+        let config = template.config(&stream, name, &self.prefix);
         let found = context.get_or_create_stream(config).await;
         let found = found.map_err(|error| error.to_string())?;
         let info = found.cached_info().clone();
-        let kept = names::log_of(&stream, &info.config.metadata, &self.options.prefix);
+        let kept = names::log_of(&stream, &info.config.metadata, &self.prefix);
         if kept != Some(name) {
             return Err(format!(
                 "there is a stream {stream} already, which does not belong to this log"
@@ -376,26 +344,25 @@ impl Inner {
         upkeep::shape(
             context,
             &info.config,
-            &template.config(&stream, name, &self.options.prefix),
+            &template.config(&stream, name, &self.prefix),
         )
         .await?;
-        let place = Place {
-            context: context.clone(),
-            prefix: API.to_owned(),
-            subject: names::subject(&stream),
-            stream,
-        };
-        Ok((place, info.state.clone()))
+        let place = Place::new(way, API, stream);
+        Ok((place, info.state))
     }
 
     /// Deletes the stream of a log, and tries until it is gone or the process ends. One attempt is
     /// always made; a stream that outlives the process is in [`LogStore::names`] of the next one.
     async fn delete(self: Arc<Self>, name: String, stream: String) {
+        let mut trouble = String::new();
         loop {
             match self.delete_stream(&stream).await {
                 Ok(()) => break,
                 Err(reason) => {
-                    tracing::warn!(log = %name, %reason, "a stream could not be deleted");
+                    if reason != trouble {
+                        tracing::warn!(log = %name, %reason, "a stream could not be deleted");
+                    }
+                    trouble = reason;
                     let pause = tokio::time::sleep(PAUSE);
                     if self.stop.run_until_cancelled(pause).await.is_none() {
                         return;
@@ -408,7 +375,13 @@ impl Inner {
     }
 
     async fn delete_stream(&self, stream: &str) -> Result<(), String> {
-        match self.connected()?.delete_stream(stream).await {
+        match self
+            .link
+            .connected()?
+            .load_full()
+            .delete_stream(stream)
+            .await
+        {
             Err(error) if !is_gone(&error.kind()) => Err(error.to_string()),
             Ok(_) | Err(_) => Ok(()),
         }

@@ -55,14 +55,15 @@ pub(super) async fn run(shared: Arc<Shared>, log: String, pace: Pace) {
 /// One look: learns what is there, and removes what may go.
 async fn look(shared: &Shared, log: &str) -> Result<(), String> {
     let place = shared.place();
-    let stream = place.context.get_stream_no_info(&place.stream).await;
+    let context = place.context();
+    let stream = context.get_stream_no_info(&place.stream).await;
     let stream = stream.map_err(|error| error.to_string())?;
     for _ in 0..PURGES {
         let quiet = shared.is_quiet();
         match stream.get_info().await {
             Ok(info) => {
                 shared.observe(&info.state, quiet && shared.is_quiet());
-                shape(&place.context, &info.config, &shared.config(log)).await?;
+                shape(&context, &info.config, &shared.config(log)).await?;
             }
             Err(error) if is_gone(&error) => return again(shared, log).await,
             Err(error) => return Err(error.to_string()),
@@ -91,7 +92,7 @@ async fn again(shared: &Shared, log: &str) -> Result<(), String> {
     tracing::error!(%log, stream = place.stream, "the stream was deleted, and its events are lost; it is made again");
     let mut config = shared.config(log);
     config.first_sequence = Some(end + 1);
-    let made = place.context.create_stream(config).await;
+    let made = place.context().create_stream(config).await;
     made.map(|_| shared.removed(end))
         .map_err(|error| error.to_string())
 }
