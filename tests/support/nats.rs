@@ -29,6 +29,7 @@ pub(crate) fn program() -> Option<PathBuf> {
 pub(crate) struct Server {
     program: PathBuf,
     directory: TempDir,
+    arguments: Vec<String>,
     port: u16,
     process: Option<Child>,
 }
@@ -36,14 +37,48 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with JetStream on disk.
     pub(crate) fn start(program: &Path) -> Self {
-        let mut server = Self {
-            program: program.to_owned(),
-            directory: TempDir::new().unwrap(),
-            port: 0,
-            process: None,
-        };
+        let mut server = Self::new(program, &[]);
         server.run("-1");
         server
+    }
+
+    /// Starts a server with the text of a configuration file.
+    pub(crate) fn configured(program: &Path, config: &str) -> Self {
+        let mut server = Self::new(program, &[]);
+        let file = server.directory.path().join("config");
+        std::fs::write(&file, config).unwrap();
+        server.arguments = vec!["--config".to_owned(), file.display().to_string()];
+        server.run("-1");
+        server
+    }
+
+    /// A server with more arguments, which does not run yet.
+    pub(crate) fn new(program: &Path, arguments: &[String]) -> Self {
+        Self {
+            program: program.to_owned(),
+            directory: TempDir::new().unwrap(),
+            arguments: arguments.to_vec(),
+            port: 0,
+            process: None,
+        }
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts it on a port, and does not wait until it can be used.
+    pub(crate) fn run_on(&mut self, port: u16) {
+        self.run(&port.to_string());
+    }
+
+    /// Stops it where it stands (`STOP`), or lets it go on (`CONT`).
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.process.as_ref().unwrap().id();
+        let line = format!("kill -{name} {pid}");
+        let status = Command::new("sh").args(["-c", &line]).status().unwrap();
+        assert!(status.success(), "kill -{name}: {status}");
     }
 
     /// Where it can be reached.
@@ -80,6 +115,7 @@ impl Server {
         std::fs::create_dir(&ports).unwrap();
         let process = Command::new(&self.program)
             .args(["--addr", "127.0.0.1", "--port", port, "--jetstream"])
+            .args(&self.arguments)
             .arg("--store_dir")
             .arg(self.directory.path().join("store"))
             .arg("--ports_file_dir")

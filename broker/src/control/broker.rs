@@ -268,7 +268,7 @@ pub(super) fn mark_durability(manage: &mut ConditionManager<'_>, store: &StoreKi
     if let StoreKind::JetStream(place) = store {
         use crate::log::jetstream::JetStreamStore;
         match JetStreamStore::doubts(&place.template) {
-            Some(doubt) => manage.mark_false(LOG_DURABILITY, "NotReplicated", doubt),
+            Some((reason, doubt)) => manage.mark_false(LOG_DURABILITY, reason, doubt),
             None => manage.mark_true(LOG_DURABILITY),
         }
     }

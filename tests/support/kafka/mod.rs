@@ -16,7 +16,7 @@ use futures::future::join_all;
 use tempfile::TempDir;
 
 use node::Node;
-pub(crate) use settings::{Authority, PASSWORD, Protection, USER};
+pub(crate) use settings::{Authority, PASSWORD, Port, Protection, USER};
 use settings::{Layout, Ports};
 
 /// The folder of the jars; none, said aloud, where the environment does not name one.

@@ -62,8 +62,8 @@ pub(super) struct Layout {
 /// free port use the kernel's own range, so that these lie below it; a UDP socket of the same
 /// number tells other tests that it is taken, also while the server is down.
 #[derive(Debug)]
-pub(super) struct Port {
-    pub(super) number: u16,
+pub(crate) struct Port {
+    pub(crate) number: u16,
     _held: UdpSocket,
 }
 
@@ -79,7 +79,7 @@ const FIRST_PORT: u16 = 18_000;
 const PORTS: u16 = 12_000;
 
 impl Port {
-    fn reserve() -> Self {
+    pub(crate) fn reserve() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         // Different processes look in different places first.
         let start = (std::process::id() % u32::from(PORTS)) as u16;
@@ -124,7 +124,7 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "tests");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -136,16 +136,20 @@ impl JetStreamStore {
         self.inner.link.set_access(access);
     }
 
-    /// What a [`Template`] promises less than its user may think; for a condition.
+    /// What a [`Template`] promises less than its user may think, as a word and a sentence; for a
+    /// condition. How often a server syncs it tells nobody but the operator, so that its default is
+    /// supposed.
     #[must_use]
-    pub fn doubts(template: &Template) -> Option<&'static str> {
+    pub fn doubts(template: &Template) -> Option<(&'static str, &'static str)> {
         match (template.storage, template.replicas) {
-            (super::Storage::Memory, _) => {
-                Some("The stream is in the memory of the NATS server and does not survive it.")
-            }
-            (super::Storage::File, 0 | 1) => Some(
-                "The stream has one replica, and a NATS server acknowledges before its disk has the event unless it runs with sync_interval: always.",
-            ),
+            (super::Storage::Memory, _) => Some((
+                "InMemory",
+                "The stream is in the memory of the NATS server and does not survive it.",
+            )),
+            (super::Storage::File, 0 | 1) => Some((
+                "NotReplicated",
+                "The stream has one replica, and a NATS server acknowledges before its disk has the event (by default it syncs every two minutes) unless it runs with sync_interval: always.",
+            )),
             (super::Storage::File, _) => None,
         }
     }
