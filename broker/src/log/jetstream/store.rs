@@ -346,7 +346,7 @@ impl Inner {
         }
         // One that was made by an earlier process may have been made like something else.
         upkeep::shape(
-            context,
+            &context,
             &info.config,
             &template.config(&stream, name, &self.prefix),
         )
