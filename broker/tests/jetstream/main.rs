@@ -3,6 +3,7 @@
 
 mod conformance;
 mod outages;
+#[allow(dead_code)] // What the tests of the binary share with these.
 #[path = "../../../tests/support/nats.rs"]
 mod server;
 
