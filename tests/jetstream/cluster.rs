@@ -180,8 +180,7 @@ async fn nothing_acknowledged_is_lost_when_servers_of_a_cluster_go() {
     );
     assert_eq!(repeated, 0, "no subscriber failed, and no process ended");
     assert!(unacknowledged <= refused);
-    let other = heddle
-        .http
-        .get(&format!("{}/default", heddle.resources("brokers")));
-    assert_eq!(condition(&other.await.json(), "Ready")["status"], "True");
+    let url = format!("{}/default", heddle.resources("brokers"));
+    let other = heddle.http.get(&url).await.json();
+    assert_eq!(condition(&other, "Ready")["status"], "True");
 }
