@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -34,11 +36,20 @@ impl LogLevel {
     }
 }
 
+/// The client of NATS tells of each attempt to connect, and of what is reported by us once. It is heard
+/// only by those who ask for details.
+fn is_ours_to_tell(metadata: &Metadata<'_>) -> bool {
+    let told = *metadata.level() <= Level::INFO;
+    !(told && metadata.target().starts_with("async_nats"))
+}
+
 /// Installs the process's subscriber, which writes to standard error, and turns panics into log lines.
 pub fn install(filter: &str, format: LogFormat) -> Result<LogLevel, String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
     let (filter, handle) = reload::Layer::new(filter);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(is_ours_to_tell));
     let installed = match format {
         LogFormat::Text => registry
             .with(

@@ -107,12 +107,26 @@ impl Operated {
         });
         let of_operator = json!({"type": "operator", "version": 2});
         let of_account = json!({"type": "account", "version": 2, "limits": all});
-        let token = token(&operator, &operator.public_key(), "o", &of_operator);
-        let public = account.public_key();
-        let preload = self::token(&operator, &public, "a", &of_account);
-        let config = format!(
-            "operator: {token}\nresolver: MEMORY\nresolver_preload: {{ {public}: {preload} }}\n"
-        );
+        let mut of_system = of_account.clone();
+        for field in ["mem_storage", "disk_storage", "streams", "consumer"] {
+            of_system["limits"][field] = json!(0);
+        }
+        let of = |of: &KeyPair, name, what| token(&operator, &of.public_key(), name, what);
+        // The servers' own account.
+        let system = KeyPair::new_account();
+        let lines = [
+            format!("operator: {}", of(&operator, "o", &of_operator)),
+            format!("system_account: {}", system.public_key()),
+            "resolver: MEMORY\nresolver_preload: {".to_owned(),
+            format!("{}: {}", system.public_key(), of(&system, "s", &of_system)),
+            format!(
+                "{}: {}",
+                account.public_key(),
+                of(&account, "a", &of_account)
+            ),
+            "}\n".to_owned(),
+        ];
+        let config = lines.join("\n");
         Self { account, config }
     }
 

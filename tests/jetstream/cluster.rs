@@ -53,7 +53,8 @@ impl Cluster {
 
     /// Which server leads the one stream that there is.
     async fn leader(&self) -> usize {
-        let client = async_nats::connect(self.urls()).await.unwrap();
+        let urls: Vec<String> = self.servers.iter().map(Server::url).collect();
+        let client = async_nats::connect(urls).await.unwrap();
         let context = async_nats::jetstream::new(client);
         wait::until("the stream to have a leader", || async {
             let names = context.stream_names();

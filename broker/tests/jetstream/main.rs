@@ -48,8 +48,6 @@ fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
     let stop = CancellationToken::new();
     let options = Options {
         access: Access::new(url),
-        connect: async_nats::ConnectOptions::new()
-            .reconnect_delay_callback(|_| Duration::from_millis(20)),
         prefix: "test".to_owned(),
         clock,
         upkeep: (Duration::from_millis(10), Duration::from_millis(50)),

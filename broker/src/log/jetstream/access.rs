@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use async_nats::ConnectOptions;
+use async_nats::{ConnectOptions, ServerAddr};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::event::header::decode;
 
 /// How to reach the servers. Its `Debug` form shows no secret.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -42,24 +44,39 @@ impl Access {
     /// The addresses, without names and passwords.
     #[must_use]
     pub fn shown(&self) -> String {
-        let urls = self.servers.split(',').map(|url| {
-            let url = url.trim();
-            let (scheme, rest) = url
-                .split_once("://")
-                .map_or(("", url), |(s, rest)| (s, rest));
-            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            if scheme.is_empty() {
-                host.to_owned()
-            } else {
-                format!("{scheme}://{host}")
-            }
-        });
-        urls.collect::<Vec<_>>().join(",")
+        let urls: Vec<String> = self.urls().map(|url| url.bare()).collect();
+        urls.join(",")
+    }
+
+    fn urls(&self) -> impl Iterator<Item = Url<'_>> {
+        self.servers.split(',').map(|url| Url::of(url.trim()))
+    }
+
+    /// Where the servers are.
+    pub(super) fn addresses(&self) -> Result<Vec<ServerAddr>, String> {
+        let parse = |url: Url<'_>| {
+            let bare = url.bare();
+            let parsed = bare.parse();
+            parsed.map_err(|error| format!("{bare:?} is no URL of a NATS server: {error}"))
+        };
+        self.urls().map(parse).collect()
     }
 
     /// `options` with what this says; or what is wrong with it, for people.
     pub(super) fn apply(&self, options: ConnectOptions) -> Result<ConnectOptions, String> {
         let mut options = options;
+        if let Some(user) = self.urls().find_map(|url| url.user) {
+            let plain = |text: &str| {
+                let decoded = decode(text.as_bytes());
+                decoded
+                    .map(String::from)
+                    .map_err(|_| "the name or password in the URL is no UTF-8")
+            };
+            options = match user.split_once(':') {
+                Some((name, password)) => options.user_and_password(plain(name)?, plain(password)?),
+                None => options.token(plain(user)?),
+            };
+        }
         if let Some(credentials) = &self.credentials {
             let read = options.credentials(credentials);
             options = read.map_err(|error| format!("the credentials cannot be used: {error}"))?;
@@ -97,6 +114,34 @@ impl Access {
 fn certificates(pem: &str, from: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let all = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
     all.map_err(|error| format!("{from} is not valid PEM: {error}"))
+}
+
+/// The URL of a server: `scheme://user:password@host:port`, or less.
+struct Url<'a> {
+    scheme: Option<&'a str>,
+    user: Option<&'a str>,
+    host: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn of(url: &'a str) -> Self {
+        let (scheme, rest) = match url.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme), rest),
+            None => (None, url),
+        };
+        let (user, host) = match rest.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, rest),
+        };
+        Self { scheme, user, host }
+    }
+
+    fn bare(&self) -> String {
+        match self.scheme {
+            Some(scheme) => format!("{scheme}://{}", self.host),
+            None => self.host.to_owned(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Access {

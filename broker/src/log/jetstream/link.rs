@@ -1,52 +1,50 @@
 //! The connection to the servers: made in the background, made again when it is lost, and made anew
 //! when the way to reach them has changed.
 //!
-//! A change takes effect once the new connection stands, so that a slip in new credentials does not
-//! end a connection that works; what is wrong with them is said meanwhile. What is under way on the
-//! old connection has [`super::PATIENCE`] to be answered.
+//! Every connection is a client of its own, so that each is made in the way that is wanted then. A
+//! change takes effect once the new connection stands: a slip in new credentials does not end a
+//! connection that works, and what is wrong with them is said meanwhile. What is under way on an older
+//! connection has [`super::PATIENCE`] to be answered.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_nats::connection::State as Connection;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::PATIENCE;
 use super::access::Access;
 
+/// How long to wait after an attempt that failed, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// How often to look whether a connection stands.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often a silent server is asked whether it is there; it may miss two of these.
+const PING: Duration = Duration::from_secs(3);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Link {
     access: watch::Sender<Access>,
-    /// What every connection is made with.
-    connect: ConnectOptions,
     /// Set with the first connection that stands.
     current: OnceLock<Arc<ArcSwap<Context>>>,
-    /// What went wrong last, since a connection stood.
+    /// What went wrong with the last attempt.
     trouble: Mutex<Option<String>>,
-    /// Counts clients: what an old one tells is of no interest.
-    dials: AtomicU64,
     changes: Arc<watch::Sender<u64>>,
 }
 
 impl Link {
     /// A connection that [`Link::run`] is to make; `changes` grows with everything that it finds out.
-    pub(super) fn new(
-        access: Access,
-        connect: ConnectOptions,
-        changes: Arc<watch::Sender<u64>>,
-    ) -> Self {
+    pub(super) fn new(access: Access, changes: Arc<watch::Sender<u64>>) -> Self {
         Self {
             access: watch::Sender::new(access),
-            connect,
             current: OnceLock::new(),
             trouble: Mutex::new(None),
-            dials: AtomicU64::new(0),
             changes,
         }
     }
@@ -96,99 +94,80 @@ impl Link {
     }
 
     /// Keeps the connection.
-    pub(super) async fn run(self: &Arc<Self>) {
+    pub(super) async fn run(&self) {
         let mut wanted = self.access.subscribe();
+        let mut pause = PAUSES.0;
         loop {
             let access = wanted.borrow_and_update().clone();
-            let (client, mut stands) = match self.dial(&access).await {
-                Ok(dialled) => dialled,
+            match dial(&access).await {
+                Ok(client) => {
+                    pause = PAUSES.0;
+                    self.use_until_lost(client, &mut wanted).await;
+                }
                 Err(trouble) => {
                     self.report(Some(trouble));
-                    // It does not mend itself.
-                    if wanted.changed().await.is_err() {
-                        return;
-                    }
-                    continue;
+                    let changed = tokio::time::timeout(pause, wanted.changed()).await;
+                    pause = match changed {
+                        Ok(_) => PAUSES.0,
+                        Err(_) => (2 * pause).min(PAUSES.1),
+                    };
                 }
-            };
-            tokio::select! {
-                Ok(_) = stands.wait_for(|stands| *stands) => {}
-                Ok(()) = wanted.changed() => continue,
-                else => return,
-            }
-            let context = Arc::new(
-                ContextBuilder::new()
-                    .timeout(PATIENCE)
-                    .ack_timeout(PATIENCE)
-                    .build(client),
-            );
-            let first = || Arc::new(ArcSwap::new(Arc::clone(&context)));
-            let before = self.current.get_or_init(first).swap(context);
-            self.changes.send_modify(|count| *count += 1);
-            tokio::time::sleep(PATIENCE).await;
-            drop(before);
-            if wanted.has_changed().is_ok_and(|changed| changed) {
-                continue;
-            }
-            if wanted.changed().await.is_err() {
-                return;
             }
         }
     }
 
-    /// Makes a client, which connects by itself, and tells when it has.
-    async fn dial(
-        self: &Arc<Self>,
-        access: &Access,
-    ) -> Result<(async_nats::Client, watch::Receiver<bool>), String> {
-        let (reached, stands) = watch::channel(false);
-        let (link, reached) = (Arc::downgrade(self), Arc::new(reached));
-        let dial = self.dials.fetch_add(1, Ordering::Relaxed) + 1;
-        let options = access.apply(self.connect.clone())?;
-        let options = options
-            .name("heddle")
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .event_callback(move |event| {
-                let (link, reached) = (link.upgrade(), Arc::clone(&reached));
-                async move {
-                    let Some(link) = link else { return };
-                    if link.dials.load(Ordering::Relaxed) != dial {
-                        return;
-                    }
-                    match event {
-                        Event::Connected => {
-                            link.report(None);
-                            reached.send_replace(true);
-                        }
-                        Event::Disconnected => link.changes.send_modify(|count| *count += 1),
-                        Event::ServerError(error) => link.report(Some(error.to_string())),
-                        Event::ClientError(error) => link.report(Some(error.to_string())),
-                        Event::LameDuckMode
-                        | Event::Draining
-                        | Event::Closed
-                        | Event::SlowConsumer(_) => {}
-                    }
-                }
-            });
-        let client = options.connect(access.servers.as_str()).await;
-        let client = client.map_err(|error| error.to_string())?;
-        Ok((client, stands))
+    /// Has everything go through `client` until it has lost its server, or another way is wanted.
+    async fn use_until_lost(&self, client: Client, wanted: &mut watch::Receiver<Access>) {
+        let stands = client.clone();
+        let context = ContextBuilder::new()
+            .timeout(PATIENCE)
+            .ack_timeout(PATIENCE)
+            .build(client);
+        let context = Arc::new(context);
+        let first = || Arc::new(ArcSwap::new(Arc::clone(&context)));
+        let mut before = Some(self.current.get_or_init(first).swap(Arc::clone(&context)));
+        self.report(None);
+        let retired = tokio::time::sleep(PATIENCE);
+        tokio::pin!(retired);
+        let mut look = tokio::time::interval(LOOK);
+        while stands.connection_state() == Connection::Connected {
+            tokio::select! {
+                _ = look.tick() => {}
+                () = &mut retired, if before.is_some() => before = None,
+                _ = wanted.changed() => return,
+            }
+        }
+        self.report(Some("the connection was lost".to_owned()));
     }
 
     /// Notes what went wrong, or that all is well. The same trouble is told once.
     fn report(&self, trouble: Option<String>) {
         let mut known = self.trouble.lock();
-        if *known == trouble {
+        if *known == trouble && trouble.is_some() {
             return;
         }
         let servers = self.access.borrow().shown();
         match &trouble {
             Some(reason) => tracing::warn!(servers, reason, "the NATS servers cannot be used"),
-            None => tracing::info!(servers, "the NATS servers can be used again"),
+            None => tracing::info!(servers, "the NATS servers can be used"),
         }
         *known = trouble;
         drop(known);
         self.changes.send_modify(|count| *count += 1);
     }
+}
+
+/// One attempt at each of the servers.
+async fn dial(access: &Access) -> Result<Client, String> {
+    let servers = access.addresses()?;
+    let options = access.apply(ConnectOptions::new())?;
+    let options = options
+        .name("heddle")
+        .ping_interval(PING)
+        // Other connections are made here, and not by a client that has lost its own.
+        .max_reconnects(servers.len());
+    options
+        .connect(servers)
+        .await
+        .map_err(|error| error.to_string())
 }

@@ -37,8 +37,6 @@ const API: &str = "$JS.API";
 pub struct Options {
     /// Where they are, who we are, and whom we trust.
     pub access: Access,
-    /// What else connections are made with.
-    pub connect: async_nats::ConnectOptions,
     /// What the names of streams begin with: tells installations apart that share servers.
     pub prefix: String,
     /// Gives events their times.
@@ -53,7 +51,6 @@ impl Options {
     pub fn new(access: Access) -> Self {
         Self {
             access,
-            connect: async_nats::ConnectOptions::new(),
             prefix: "heddle".to_owned(),
             clock: Arc::new(SystemClock),
             upkeep: (Duration::from_secs(1), Duration::from_secs(10)),
@@ -102,7 +99,7 @@ impl JetStreamStore {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let link = Link::new(options.access, options.connect, Arc::clone(&changes));
+        let link = Link::new(options.access, Arc::clone(&changes));
         let inner = Arc::new(Inner {
             prefix: options.prefix,
             clock: options.clock,
