@@ -1,6 +1,11 @@
 //! Batches and single messages, by direct gets: any server that has the stream answers, and keeps no
 //! state for us.
+//!
+//! A replica may be behind, and says of what it does not have yet what it says of what is gone. So what
+//! is missing is held against what the leader knows ([`missing_up_to`]), and the leader's word counts
+//! only if it has everything that was acknowledged: one that has just lost its office may not.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode};
@@ -59,9 +64,9 @@ pub(super) async fn batch(
             .ok_or_else(|| io("the connection to the server was closed"))?;
         match message.status {
             None => {}
-            // Nothing at `from` or above: everything up to the tail is gone.
+            // Nothing at `from` or above.
             Some(StatusCode::NOT_FOUND) => {
-                gap(&mut batch, tail);
+                pass_over(place, &mut batch, tail, tail).await?;
                 return Ok(batch);
             }
             // The end of the batch. One that is empty comes from a replica that is behind.
@@ -75,17 +80,60 @@ pub(super) async fn batch(
         let Some((offset, stored)) = position(&message) else {
             return Err(io("the server's answer has no place in the stream"));
         };
+        if offset > batch.next {
+            let read = batch.next > from;
+            match pass_over(place, &mut batch, offset.min(tail), tail).await {
+                Err(_) if read => return Ok(batch),
+                outcome => outcome?,
+            }
+        }
         if offset >= tail {
             // Kept, but its append has not been acknowledged yet.
-            gap(&mut batch, tail);
             return Ok(batch);
         }
-        gap(&mut batch, offset);
         bytes += take(place, &mut batch, offset, stored, &message);
         if batch.records.len() >= records || (bytes >= limit.bytes && !batch.records.is_empty()) {
             return Ok(batch);
         }
     }
+}
+
+/// Passes over offsets that a replica has nothing at, if that is so because they are gone.
+async fn pass_over(
+    place: &Place,
+    batch: &mut ReadBatch,
+    up_to: Offset,
+    tail: Offset,
+) -> Result<(), ReadError> {
+    let gone = missing_up_to(place, batch.next, tail).await?;
+    if gone < up_to {
+        return Err(io("a replica answered that is behind"));
+    }
+    gap(batch, up_to);
+    Ok(())
+}
+
+/// Up to where there is nothing from an offset on, by the word of the leader.
+async fn missing_up_to(place: &Place, from: Offset, tail: Offset) -> Result<Offset, ReadError> {
+    let context = place.context();
+    let stream = context.get_stream_no_info(&place.stream).await;
+    let stream = stream.map_err(|error| io(&error))?;
+    let info = stream.info_builder().with_deleted(true).fetch().await;
+    let state = info.map_err(|error| io(&error))?.info.state;
+    if state.last_sequence < tail {
+        return Err(io("a leader answered that is behind"));
+    }
+    let first = match state.messages {
+        0 => state.last_sequence,
+        _ => state.first_sequence.saturating_sub(1),
+    };
+    let deleted: HashSet<u64> = state.deleted.into_iter().flatten().collect();
+    let mut at = from.max(first);
+    // The offset `at` is the sequence after it.
+    while at < tail && deleted.contains(&(at + 1)) {
+        at += 1;
+    }
+    Ok(at)
 }
 
 /// Adds a message to a batch that ends at its offset, and returns the bytes of its event.
