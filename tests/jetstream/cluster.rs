@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::support::api::{Event, condition, trigger};
 use super::support::kafka::Port;
@@ -133,9 +134,10 @@ async fn nothing_acknowledged_is_lost_when_servers_of_a_cluster_go() {
     heddle.create_trigger(&wanted).await;
 
     let known = Arc::new(Known::default());
-    let producers: Vec<_> = (0..4)
-        .map(|n| tokio::spawn(produce(Arc::clone(&heddle), Arc::clone(&known), n)))
-        .collect();
+    let mut producers = JoinSet::new();
+    for n in 0..4 {
+        producers.spawn(produce(Arc::clone(&heddle), Arc::clone(&known), n));
+    }
     acknowledged(&known, 100).await;
     // The leader goes as in a power cut, and comes back.
     let leader = cluster.leader().await;
@@ -151,8 +153,8 @@ async fn nothing_acknowledged_is_lost_when_servers_of_a_cluster_go() {
     cluster.servers[leader].signal("CONT");
     acknowledged(&known, 100).await;
     known.done.store(true, Ordering::Relaxed);
-    for producer in producers {
-        producer.await.unwrap();
+    while let Some(ended) = producers.join_next().await {
+        ended.unwrap();
     }
 
     let wanted = known.acknowledged.lock().clone();
