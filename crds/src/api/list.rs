@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ use super::selector::Selector;
 use super::store::Store;
 use super::{table, version};
 use crate::resource::FieldError;
+use crate::resource::ResourceKind;
 
 /// What is to be listed.
 #[derive(Clone, Debug)]
@@ -59,12 +60,15 @@ struct Page {
     remaining: Option<usize>,
 }
 
-/// Makes the chunks of the answer. Objects are not copied.
-pub(crate) fn list(
-    store: &Store,
-    options: &Options,
-    query: &Query,
-) -> Result<Vec<Bytes>, ApiError> {
+/// The chunks of an answer, each of which is made when it is its turn.
+pub(crate) type Chunks = Box<dyn Iterator<Item = Bytes> + Send>;
+
+/// About the size of a chunk, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// Makes the answer. Objects are written one chunk at a time, so that a list takes little memory
+/// beside them.
+pub(crate) fn list(store: &Store, options: &Options, query: &Query) -> Result<Chunks, ApiError> {
     let page = read_page(store, options, query)?;
     let kind = store.kind(options.kind)?;
     let mut metadata = json!({"resourceVersion": page.version.to_string()});
@@ -81,27 +85,48 @@ pub(crate) fn list(
             .iter()
             .map(|o| table::row(&kind, &version::shown(&kind, o), now, include))
             .collect();
-        return Ok(vec![Bytes::from(
-            table::table(&kind, &rows, &metadata).to_string(),
-        )]);
+        let table = table::table(&kind, &rows, &metadata).to_string();
+        return Ok(Box::new(std::iter::once(Bytes::from(table))));
     }
     let (list_kind, api_version) = options.format.list_kind(&kind);
-    let mut chunks = vec![Bytes::from(format!(
+    let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},\"items\":[",
         Value::from(list_kind),
         Value::from(api_version),
-    ))];
-    for (at, object) in page.objects.iter().enumerate() {
-        if at > 0 {
-            chunks.push(Bytes::from_static(b","));
+    );
+    let items = items(kind, options.format, page.objects);
+    let head = std::iter::once(Bytes::from(head));
+    let end = std::iter::once(Bytes::from_static(b"]}\n"));
+    Ok(Box::new(head.chain(items).chain(end)))
+}
+
+/// The objects with commas between them, in chunks.
+fn items(
+    kind: Arc<ResourceKind>,
+    format: Format,
+    objects: Vec<Arc<Object>>,
+) -> impl Iterator<Item = Bytes> + Send {
+    let mut objects = objects.into_iter();
+    let mut first = true;
+    std::iter::from_fn(move || {
+        let mut out = BytesMut::with_capacity(CHUNK);
+        while out.len() < CHUNK {
+            let Some(object) = objects.next() else {
+                break;
+            };
+            if !std::mem::take(&mut first) {
+                out.put_u8(b',');
+            }
+            match format {
+                Format::Metadata => {
+                    let metadata = metadata_of(&object.value()).to_string();
+                    out.put_slice(metadata.as_bytes());
+                }
+                Format::Full | Format::Table { .. } => version::write(&kind, &object, &mut out),
+            }
         }
-        chunks.push(match options.format {
-            Format::Metadata => Bytes::from(metadata_of(&object.value()).to_string()),
-            Format::Full | Format::Table { .. } => version::bytes(&kind, object),
-        });
-    }
-    chunks.push(Bytes::from_static(b"]}\n"));
-    Ok(chunks)
+        (!out.is_empty()).then(|| out.freeze())
+    })
 }
 
 fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, ApiError> {

@@ -26,6 +26,7 @@ mod error;
 mod fields;
 mod format;
 mod http;
+mod json;
 mod list;
 mod managed;
 mod metadata;

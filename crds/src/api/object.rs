@@ -1,12 +1,13 @@
 //! A stored object: its JSON once, and beside it the few facts that every read needs.
 //!
-//! Objects are immutable and shared. Lists, watches and history hand out the same bytes, so a
-//! thousand watchers cost no serialisation and little memory.
+//! Objects are immutable and shared. Lists, watches and history copy the same text, so a thousand
+//! watchers cost no serialisation and little memory.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::Value;
+
+use super::json::Json;
 
 /// The finalizer of an object whose dependents go first.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -88,7 +89,7 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Object {
     key: Arc<Key>,
-    json: Bytes,
+    json: Json,
     api_version: Box<str>,
     version: u64,
     uid: Arc<str>,
@@ -112,22 +113,6 @@ impl Object {
     /// Takes the facts from the value and serialises it. An object that is only tried may have no
     /// version, which counts as 0.
     pub(crate) fn from_value(value: &Value) -> Result<Self, NotAnObject> {
-        // The writer's buffer has room to grow; an object stays as it is, for long.
-        let json = serde_json::to_vec(value)?.into_boxed_slice();
-        Self::assemble(value, Bytes::from(json))
-    }
-
-    /// Reads an object that was serialised before.
-    pub(crate) fn from_json(json: Bytes) -> Result<Self, NotAnObject> {
-        let value: Value = serde_json::from_slice(&json)?;
-        let object = Self::assemble(&value, json)?;
-        if object.version == 0 {
-            return Err(NotAnObject::Missing("resourceVersion"));
-        }
-        Ok(object)
-    }
-
-    fn assemble(value: &Value, json: Bytes) -> Result<Self, NotAnObject> {
         let metadata = &value["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
         let name = text("name");
@@ -147,7 +132,7 @@ impl Object {
                 namespace: text("namespace"),
                 name,
             }),
-            json,
+            json: Json::of(value)?,
             api_version: value["apiVersion"].as_str().unwrap_or_default().into(),
             version,
             uid: text("uid").into(),
@@ -177,15 +162,14 @@ impl Object {
         &self.key.namespace
     }
 
-    /// The bytes of its JSON, on one line.
-    pub(crate) fn json(&self) -> &Bytes {
+    /// Its JSON, on one line.
+    pub(crate) fn json(&self) -> &Json {
         &self.json
     }
 
     /// Its JSON, to be changed.
     pub(crate) fn value(&self) -> Value {
-        // The bytes were made from a value, or were read into one, when the object was made.
-        serde_json::from_slice(&self.json).unwrap_or(Value::Null)
+        self.json.value()
     }
 
     /// The group and version of the kind in which it is stored.

@@ -1,12 +1,12 @@
 //! One stored object, read in any served version of its kind.
 //!
 //! Laws: what memory holds is in the storage version and has its defaults ([`settle`]), so that
-//! reading it there copies nothing; reading it in another version converts a copy. Conversion
+//! reading it there changes nothing; reading it in another version converts a copy. Conversion
 //! changes nothing of the metadata but annotations.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -77,30 +77,49 @@ pub(crate) fn shown(kind: &ResourceKind, object: &Object) -> Value {
     })
 }
 
-/// [`shown`] as bytes, which are not copied where the object is stored in that version.
+/// [`shown`] as bytes, which are only put together where the object is stored in that version.
 pub(crate) fn bytes(kind: &ResourceKind, object: &Object) -> Bytes {
     if is_current(kind, object) {
-        object.json().clone()
+        object.json().bytes()
     } else {
         Bytes::from(shown(kind, object).to_string())
     }
 }
 
-/// The object as memory holds it. `kind` is the version in which the kind is stored. An object
-/// that cannot be converted is kept as it is and reported.
+/// Writes [`bytes`].
+pub(crate) fn write(kind: &ResourceKind, object: &Object, out: &mut BytesMut) {
+    if is_current(kind, object) {
+        object.json().write(out);
+    } else {
+        out.put_slice(shown(kind, object).to_string().as_bytes());
+    }
+}
+
+/// An object as memory holds it. `kind` is the version in which the kind is stored. One that cannot
+/// be converted is kept as it is and reported.
+pub(crate) fn settled(kind: &ResourceKind, mut object: Value) -> Value {
+    if object["apiVersion"] != api_version(kind) {
+        let before = object.clone();
+        if let Err(error) = convert(kind, &mut object) {
+            let metadata = &before["metadata"];
+            tracing::warn!(
+                kind = kind.kind,
+                namespace = metadata["namespace"].as_str().unwrap_or_default(),
+                name = metadata["name"].as_str().unwrap_or_default(),
+                %error,
+                "a stored object does not fit its kind any more and is left as it is"
+            );
+            return before;
+        }
+    }
+    kind.admission.read(&mut object);
+    object
+}
+
+/// [`settled`] for an object that memory holds already.
 pub(crate) fn settle(kind: &ResourceKind, object: &Arc<Object>) -> Arc<Object> {
-    let before = object.value();
-    let mut after = before.clone();
-    let settled = convert(kind, &mut after).map(|()| {
-        kind.admission.read(&mut after);
-        after
-    });
-    let rewritten = match settled {
-        Ok(after) if after == before => return Arc::clone(object),
-        Ok(after) => Object::from_value(&after).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    rewritten.map_or_else(
+    let settled = Object::from_value(&settled(kind, object.value()));
+    settled.map_or_else(
         |error| {
             tracing::warn!(
                 kind = kind.kind, namespace = object.namespace(), name = object.name(), %error,

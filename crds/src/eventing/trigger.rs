@@ -73,7 +73,7 @@ pub struct TriggerSpec {
     /// A Broker that may stand in another namespace, in place of `broker`. Needs the feature
     /// `cross-namespace-event-links`. Cannot be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub broker_ref: Option<KReference>,
+    pub broker_ref: Option<Box<KReference>>,
     /// Which events are delivered, by exact values of their attributes. All, where it is empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<TriggerFilter>,
@@ -86,7 +86,7 @@ pub struct TriggerSpec {
     /// How hard delivery is tried. Where it is set it counts in place of the Broker's, but for the
     /// dead letter sink, which is the Broker's where this names none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<DeliverySpec>,
+    pub delivery: Option<Box<DeliverySpec>>,
 }
 
 /// What was found out about a Trigger.
@@ -236,7 +236,7 @@ impl Admit for Trigger {
             destination::fill_in_reference(broker, &namespace);
         }
         destination::fill_in(Some(&mut self.spec.subscriber), &namespace);
-        admission::delivery::fill_in(self.spec.delivery.as_mut(), &namespace);
+        admission::delivery::fill_in(self.spec.delivery.as_deref_mut(), &namespace);
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl Admit for Trigger {
         } else {
             destination::check(&self.spec.subscriber, "spec.subscriber", errors);
         }
-        admission::delivery::check(self.spec.delivery.as_ref(), "spec.delivery", errors);
+        admission::delivery::check(self.spec.delivery.as_deref(), "spec.delivery", errors);
         if let Some(old) = old {
             let (old, new) = (&old.spec, &self.spec);
             errors.immutable("spec.broker", &json!(old.broker), &json!(new.broker));

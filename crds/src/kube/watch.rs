@@ -7,9 +7,9 @@
 //!   hides other objects. What the index last had of it stays until it can be decoded again or
 //!   is deleted; after a start over it is not there.
 //! - An index sees whole states only: `reset` with everything, then single changes.
-//! - What clients write about their own writing (`metadata.managedFields`, kubectl's copy of what it
-//!   applied last) does not get here: it is longer than everything else in an object, and no
-//!   controller reads it.
+//! - What no controller reads of an object's metadata does not get here: labels, by which the API
+//!   selects, and what clients write about their own writing (`managedFields`, kubectl's copy of
+//!   what it applied last). It is longer than everything else in most objects.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -159,10 +159,11 @@ fn decoded<K: Resource>(kind: &str, DeserializeGuard(object): DeserializeGuard<K
         .ok()
 }
 
-/// The object without what clients write about their own writing.
+/// The object without what no controller reads.
 fn slim<K: Resource>(mut object: K) -> K {
     let metadata = object.meta_mut();
     metadata.managed_fields = None;
+    metadata.labels = None;
     if let Some(annotations) = &mut metadata.annotations
         && annotations.remove(LAST_APPLIED).is_some()
         && annotations.is_empty()
@@ -170,4 +171,70 @@ fn slim<K: Resource>(mut object: K) -> K {
         metadata.annotations = None;
     }
     object
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::slim;
+    use crate::eventing::Trigger;
+
+    /// What controllers may know of one more ready Trigger, in bytes.
+    const BOUND: i64 = 4 * 1024;
+
+    fn trigger() -> Value {
+        let condition = |name: &str| json!({"type": name, "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"});
+        let owned: Vec<Value> = (0..3)
+            .map(|number| {
+                let fields = json!({"f:spec": {"f:broker": {}, "f:filter": {"f:attributes": {}}}});
+                json!({"manager": format!("m{number}"), "operation": "Update", "fieldsV1": fields})
+            })
+            .collect();
+        json!({
+            "apiVersion": "eventing.knative.dev/v1",
+            "kind": "Trigger",
+            "metadata": {
+                "name": "t", "namespace": "default", "uid": "0b2f1c1e-8a53-4ac2-a6a6-5f6d2f0d2c11",
+                "resourceVersion": "12345", "generation": 1,
+                "creationTimestamp": "2026-11-20T12:00:00Z",
+                "labels": {"eventing.knative.dev/broker": "default"},
+                "annotations": {
+                    "kubectl.kubernetes.io/last-applied-configuration": "{}".repeat(500),
+                },
+                "managedFields": owned,
+            },
+            "spec": {
+                "broker": "default",
+                "filter": {"attributes": {"type": "dev.heddle.test"}},
+                "subscriber": {"uri": "http://127.0.0.1:9/"},
+            },
+            "status": {
+                "observedGeneration": 1,
+                "subscriberUri": "http://127.0.0.1:9/",
+                "conditions": [
+                    condition("BrokerReady"), condition("DeadLetterSinkResolved"),
+                    condition("DependencyReady"), condition("OIDCIdentityCreated"),
+                    condition("Ready"), condition("SubscriberResolved"),
+                    condition("SubscriptionReady"),
+                ],
+            },
+        })
+    }
+
+    #[test]
+    fn what_controllers_know_of_a_trigger_is_small() {
+        let text = trigger().to_string();
+        let mut known = None;
+        let kept = allocation_counter::measure(|| {
+            known = Some(Box::new(slim(
+                serde_json::from_str::<Trigger>(&text).unwrap(),
+            )));
+        });
+        let known = known.unwrap();
+        assert_eq!(known.metadata.annotations, None);
+        assert_eq!(known.spec.broker, "default");
+        assert!(kept.bytes_current < BOUND, "{} bytes", kept.bytes_current);
+    }
 }

@@ -101,7 +101,7 @@ fn look(world: &World, facts: &Facts, trigger: &Trigger, broker: Option<&Broker>
     };
     let of_broker = broker.and_then(|broker| broker.spec.delivery.clone());
     // A Trigger's own specification replaces the Broker's as a whole, except the dead letter sink.
-    let own = trigger.spec.delivery.clone();
+    let own = trigger.spec.delivery.as_deref().cloned();
     let sink = own
         .as_ref()
         .and_then(|delivery| delivery.dead_letter_sink.clone())

@@ -273,7 +273,7 @@ impl Dispatcher {
             consumer.run().await;
         });
         self.tools.tracker.spawn(task);
-        tracing::info!(consumer = %shared.id, log = %name, offset = floor, "started");
+        tracing::debug!(consumer = %shared.id, log = %name, offset = floor, "started");
         Part { shared, done, log }
     }
 

@@ -19,14 +19,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sled::{Batch, Db, Tree};
 
 use crate::api::access::private;
-use crate::api::object::{Key, Object};
+use crate::api::object::{Key, NotAnObject, Object};
+use crate::api::version;
 use crate::resource::ResourceKind;
 
 const FORMAT: &[u8] = b"1";
@@ -94,6 +94,11 @@ pub(crate) fn disk_key(kind: &ResourceKind, key: &Key) -> Vec<u8> {
     [kind.group.as_str(), &kind.plural, &key.namespace, &key.name]
         .join("\0")
         .into_bytes()
+}
+
+fn read(kind: &ResourceKind, json: &[u8]) -> Result<Object, NotAnObject> {
+    let value = serde_json::from_slice(json)?;
+    Object::from_value(&version::settled(kind, value))
 }
 
 fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
@@ -175,14 +180,14 @@ impl Disk {
             .map_or(0, u64::from_be_bytes))
     }
 
-    /// All objects of a kind. What cannot be read is reported and left alone.
-    pub(crate) fn load(&self, kind: &ResourceKind) -> Result<Vec<Arc<Object>>, DiskError> {
+    /// All objects of a kind, as memory holds them. What cannot be read is reported and left alone.
+    pub(crate) fn load(&self, kind: &ResourceKind) -> Result<Vec<Object>, DiskError> {
         let prefix = [kind.group.as_str(), &kind.plural, ""].join("\0");
         let mut objects = Vec::new();
         for entry in self.objects.scan_prefix(prefix.as_bytes()) {
             let (key, json) = entry?;
-            match Object::from_json(Bytes::copy_from_slice(&json)) {
-                Ok(object) => objects.push(Arc::new(object)),
+            match read(kind, &json) {
+                Ok(object) => objects.push(object),
                 Err(error) => tracing::warn!(
                     key = %String::from_utf8_lossy(&key).replace('\0', "/"),
                     %error,

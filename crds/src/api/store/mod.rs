@@ -16,7 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod namespace;
 pub(crate) mod transaction;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -366,10 +366,16 @@ impl Store {
                 chores.garbage.after(&registry, change, &memory);
                 chores.cleanup.after(&registry, change);
                 chores.expiry.after(&registry, change, now);
-                memory.tell(change.kind, change.event.version);
             }
         }
         finish(jobs, &fate);
+        if fate.is_ok() {
+            // After the writers: thousands of watches may be waiting, and an answer need not.
+            let memory = self.memory.read();
+            for (kind, version) in newest(&changes) {
+                memory.tell(kind, version);
+            }
+        }
     }
 
     /// Makes durable changes visible, and with them the kinds that they define: whoever sees the
@@ -404,7 +410,7 @@ impl Store {
             let object = &change.event.object;
             Some(Write {
                 key: disk_key(&**registry.kind(change.kind)?, object.key()),
-                json: (change.event.happened != Happened::Deleted).then(|| object.json().clone()),
+                json: (change.event.happened != Happened::Deleted).then(|| object.json().bytes()),
             })
         });
         disk.commit(writes.collect(), last.event.version)
@@ -455,12 +461,20 @@ fn load(
         };
         for object in disk.load(kind)? {
             memory.continue_after(object.version());
-            let object = version::settle(kind, &object);
+            let object = Arc::new(object);
             memory.restore(id, &object);
             garbage.look_at(registry, id, &object);
         }
     }
     Ok(())
+}
+
+/// The newest version of each kind that has changed.
+fn newest(changes: &[Change]) -> BTreeMap<KindId, u64> {
+    let changes = changes.iter();
+    changes
+        .map(|change| (change.kind, change.event.version))
+        .collect()
 }
 
 fn finish(jobs: Vec<Box<dyn Job>>, fate: &Result<(), ApiError>) {

@@ -17,6 +17,7 @@ mod durable;
 mod expiry;
 mod fields;
 mod judged;
+mod memory;
 mod model;
 mod namespaces;
 mod propagation;
