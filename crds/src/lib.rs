@@ -20,6 +20,7 @@ pub mod messaging;
 mod publish;
 pub mod resource;
 mod schema;
+pub mod sources;
 mod structural;
 pub mod world;
 
@@ -41,6 +42,7 @@ const KINDS: &[Registered] = &[
     Registered::custom::<messaging::InMemoryChannel>(),
     Registered::custom::<messaging::NatsJetStreamChannel>(),
     Registered::custom::<messaging::Subscription>(),
+    Registered::custom::<sources::KafkaSource>(),
 ];
 
 /// Every kind that the API serves, in each of its versions.

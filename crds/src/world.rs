@@ -16,6 +16,7 @@ use crate::messaging::{
     Backing, Backs, Channel, InMemoryChannel, NatsJetStreamChannel, Subscription,
 };
 use crate::resource::AdmissionContext;
+use crate::sources::KafkaSource;
 
 /// The objects of one kind, by namespace and name.
 #[derive(Clone, Debug)]
@@ -108,6 +109,8 @@ pub struct World {
     pub subscriptions: Shelf<Subscription>,
     /// All EventTypes.
     pub event_types: Shelf<EventType>,
+    /// All KafkaSources.
+    pub kafka_sources: Shelf<KafkaSource>,
     /// All ConfigMaps.
     pub config_maps: Shelf<ConfigMap>,
     /// All Secrets.
@@ -264,6 +267,9 @@ impl World {
             ("messaging.knative.dev", "Channel") => self.channels.get(namespace, name).is_some(),
             ("messaging.knative.dev", "Subscription") => {
                 self.subscriptions.get(namespace, name).is_some()
+            }
+            ("sources.knative.dev", "KafkaSource") => {
+                self.kafka_sources.get(namespace, name).is_some()
             }
             ("", "ConfigMap") => self.config_maps.get(namespace, name).is_some(),
             ("messaging.knative.dev", kind) => {

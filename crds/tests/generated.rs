@@ -80,6 +80,7 @@ fn kinds_come_in_the_order_of_installation() {
         "InMemoryChannel",
         "NatsJetStreamChannel",
         "Subscription",
+        "KafkaSource",
     ];
     assert_eq!(want, known);
 }

@@ -8,6 +8,7 @@ use heddle_crds::messaging::{
     Channel, InMemoryChannel, NatsJetStreamChannel, Subscription, channel, in_memory_channel,
     nats_jet_stream_channel, subscription,
 };
+use heddle_crds::sources::kafka_source;
 use jiff::Timestamp;
 use kube::{CustomResourceExt, Resource};
 use serde_json::json;
@@ -75,6 +76,16 @@ const DEPENDENTS: [(ConditionSet, &[&str]); 7] = [
             "ReferencesResolved",
             "AddedToChannel",
             "ChannelReady",
+            "OIDCIdentityCreated",
+        ],
+    ),
+    (
+        kafka_source::CONDITIONS,
+        &[
+            "SinkProvided",
+            "Deployed",
+            "ConnectionEstablished",
+            "InitialOffsetsCommitted",
             "OIDCIdentityCreated",
         ],
     ),

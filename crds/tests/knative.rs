@@ -21,6 +21,7 @@ const FILES: [(&str, &str); 7] = [
     ("in-memory-channel.yaml", "InMemoryChannel"),
     ("natsjetstreamchannel.yaml", "NatsJetStreamChannel"),
     ("subscription.yaml", "Subscription"),
+    ("kafkasource.yaml", "KafkaSource"),
 ];
 
 /// Kind or `*`, the fact's path (a leading `*` stands for anything before), and why it differs.
@@ -207,6 +208,112 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "conversion.strategy",
         "an API server converts through a webhook, which is not installed yet; none is needed \
          between v1beta1 and v1beta2",
+    ),
+    (
+        "KafkaSource",
+        "conversion.strategy",
+        "Knative converts through a webhook; its versions are alike, so that none is needed",
+    ),
+    ("KafkaSource", "names.singular", "an API server fills it in"),
+    (
+        "KafkaSource",
+        "*schema.apiVersion#type",
+        "declared by an API server for every kind",
+    ),
+    (
+        "KafkaSource",
+        "*schema.kind#type",
+        "declared by an API server for every kind",
+    ),
+    (
+        "KafkaSource",
+        "*schema.metadata#type",
+        "declared by an API server for every kind",
+    ),
+    (
+        "KafkaSource",
+        "*schema.spec#required.bootstrapServers",
+        "missed by admission, with everything else that is wrong",
+    ),
+    (
+        "KafkaSource",
+        "*schema.spec#required.topics",
+        "missed by admission, with everything else that is wrong",
+    ),
+    (
+        "KafkaSource",
+        "*ref#required.kind",
+        "missed by admission, with everything else that is wrong",
+    ),
+    (
+        "KafkaSource",
+        "*ref#required.name",
+        "missed by admission, with everything else that is wrong",
+    ),
+    (
+        "KafkaSource",
+        "*schema.spec.delivery#x-kubernetes-preserve-unknown-fields",
+        "as for all other kinds with delivery options",
+    ),
+    (
+        "KafkaSource",
+        "*schema.status.auth.serviceAccountNames/",
+        "part of the same type in all other kinds",
+    ),
+    (
+        "KafkaSource",
+        "*schema.status.auth.serviceAccountNames[]/",
+        "part of the same type in all other kinds",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.roleARN/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.tokenProvider/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.roleARN.secretKeyRef/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.roleARN.secretKeyRef.key/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.roleARN.secretKeyRef.name/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.roleARN.secretKeyRef.optional/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.tokenProvider.secretKeyRef/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.tokenProvider.secretKeyRef.key/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.tokenProvider.secretKeyRef.name/",
+        "for a cloud's own way in, which is not spoken here",
+    ),
+    (
+        "KafkaSource",
+        "v1:schema.spec.net.sasl.tokenProvider.secretKeyRef.optional/",
+        "for a cloud's own way in, which is not spoken here",
     ),
 ];
 

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures::future::join_all;
 use heddle_broker::clock::Clock;
 use heddle_broker::filter::index::Pruning;
-use heddle_broker::log::{LogStore, OpenError as LogOpenError, ReadError};
+use heddle_broker::log::{LogStore, Offset, OpenError as LogOpenError, ReadError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -215,10 +216,36 @@ impl Dispatcher {
         info!(consumer = %id, "removed");
     }
 
-    /// Says which consumers exist, after all of them have been applied: the positions of others
-    /// are forgotten as if they had been removed now.
-    pub fn retain(&self, existing: &HashSet<ConsumerId>) {
-        self.positions.retain(existing);
+    /// Ends a consumer that goes on later, or elsewhere: nothing new is started, and deliveries under
+    /// way may end for as long as `patience`. Its position and its dead letters stay. Returns the
+    /// offset below which it is done with everything, in the first partition of its log.
+    pub async fn suspend(&self, id: &ConsumerId, patience: Duration) -> Option<Offset> {
+        let parts: Vec<CancellationToken> = {
+            let consumers = self.consumers.lock();
+            let running = consumers.get(id)?;
+            running.ends.stop.cancel();
+            running.parts.iter().map(|part| part.done.clone()).collect()
+        };
+        let ended = join_all(parts.iter().map(CancellationToken::cancelled));
+        let _ = tokio::time::timeout(patience, ended).await;
+        let _one = self.changes.lock().await;
+        self.halt(id).await;
+        let position = self.positions.find(id)?;
+        Some(position.look(|state| state.cursor.floor()))
+    }
+
+    /// Forgets where a consumer that does not run stands, but not its dead letters: it starts where it
+    /// is told to.
+    pub fn disown(&self, id: &ConsumerId) {
+        if let Some(position) = self.positions.find(id) {
+            position.update(|state| state.uid = "".into());
+        }
+    }
+
+    /// Says which consumers exist, by their ids as text, after all of them have been applied: the
+    /// positions of others are forgotten as if they had been removed now.
+    pub fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.positions.retain(exists);
     }
 
     /// Says that all consumers of a log have been applied. As long as it has none, retention may

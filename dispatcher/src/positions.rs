@@ -298,14 +298,13 @@ impl Positions {
         self.changes.wake.notify_one();
     }
 
-    /// Only these resources exist: the positions of all others go as in [`Positions::forget`].
-    pub(crate) fn retain(&self, existing: &HashSet<ConsumerId>) {
-        let existing: HashSet<String> = existing.iter().map(ToString::to_string).collect();
+    /// Only these consumers exist: the positions of all others go as in [`Positions::forget`].
+    pub(crate) fn retain(&self, exists: impl Fn(&str) -> bool) {
         let gone: Vec<String> = {
             let known = self.known.lock();
             known
                 .keys()
-                .filter(|name| !existing.contains(whole_of(name)))
+                .filter(|name| !exists(whole_of(name)))
                 .cloned()
                 .collect()
         };

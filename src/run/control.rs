@@ -16,8 +16,10 @@ use heddle_crds::kube::queue::{Key, Queue};
 use heddle_crds::kube::watch::{Index, ObjectKey, watch};
 use heddle_crds::kube::writer::{Write, Writer};
 use heddle_crds::messaging::{Channel, InMemoryChannel, NatsJetStreamChannel, Subscription};
+use heddle_crds::sources::KafkaSource;
 use heddle_crds::world::{Shelf, World};
 use heddle_dispatcher::control::{Control as ConsumerControl, dependents};
+use heddle_sources::control::{Control as SourceControl, dependents as source_dependents};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::runtime::watcher;
@@ -40,6 +42,8 @@ pub struct Controllers {
     pub brokers: BrokerControl,
     /// Triggers and Subscriptions.
     pub consumers: ConsumerControl,
+    /// What makes events.
+    pub sources: SourceControl,
     /// What EventTypes are made of.
     pub sightings: Sightings,
     /// Tells the time of conditions.
@@ -98,6 +102,7 @@ pub fn start(
     follow!(Trigger, triggers);
     follow!(Subscription, subscriptions);
     follow!(EventType, event_types);
+    follow!(KafkaSource, kafka_sources);
     let (reached, synced) = progress::channel(Progress::Watching);
     let writer = Writer::new(client.clone());
     let stop = stop.clone();
@@ -167,6 +172,7 @@ fn wake(shared: &Shared, key: Key) {
         let world = shared.world.read();
         let mut keys = broker_dependents(&world, &key);
         keys.extend(dependents(&world, &key));
+        keys.extend(source_dependents(&world, &key));
         keys
     };
     shared.queue.push(key);
@@ -188,6 +194,7 @@ async fn reconcile(
     let mut everything = tokio::time::interval(RESYNC);
     let mut brokers = tokio::time::interval(BROKER_RESYNC);
     let mut stores = controllers.brokers.changes();
+    let mut sources = controllers.sources.changes();
     loop {
         if shared.queue.is_empty() && writes.is_empty() {
             controllers.consumers.settle();
@@ -210,6 +217,7 @@ async fn reconcile(
                 controllers.brokers.remove_orphans(&shared.world.read());
                 push_all(&shared, keeps_events);
             }
+            Ok(()) = sources.changed() => push_all(&shared, |kind| kind == "KafkaSource"),
             _ = brokers.tick() => push_all(&shared, keeps_events),
         }
     }
@@ -227,6 +235,8 @@ async fn one(controllers: &mut Controllers, shared: &Shared, key: &Key) -> Vec<W
             .reconcile(&shared.world, key, now)
             .await,
     );
+    let sources = &controllers.sources;
+    writes.extend(sources.reconcile(&shared.world.read(), key, now));
     writes
 }
 
@@ -271,6 +281,12 @@ fn push_all(shared: &Shared, wanted: impl Fn(&str) -> bool) {
             .event_types
             .iter()
             .map(|object| Key::of("EventType", &**object)),
+    );
+    keys.extend(
+        world
+            .kafka_sources
+            .iter()
+            .map(|object| Key::of("KafkaSource", &**object)),
     );
     drop(world);
     for key in keys.into_iter().filter(|key| wanted(key.kind)) {

@@ -4,6 +4,7 @@
 //! log is recovered before anything can append to it; consumers are there before the ingress
 //! answers; and only when all of that is so does the process say that it is ready.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use heddle_crds::api::{ApiServer, Health as ApiHealth, Now};
 use heddle_dispatcher::control::Control as ConsumerControl;
 use heddle_dispatcher::dispatcher::{TOTAL_BYTES, WINDOW_BYTES};
 use heddle_dispatcher::{Dispatcher, DispatcherOptions};
+use heddle_sources::Tools;
+use heddle_sources::control::Control as SourceControl;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -310,6 +313,12 @@ impl Parts {
     }
 
     fn controllers(&self, installation: String, shutdown: &Shutdown) -> Controllers {
+        let sources = Tools {
+            dispatcher: Arc::clone(&self.dispatcher),
+            installation: installation.clone(),
+            tracker: shutdown.tracker.clone(),
+            stop: shutdown.graceful.clone(),
+        };
         let stores = Stores::new(
             Arc::clone(&self.segments) as Arc<dyn LogStore>,
             Arc::clone(&self.memory) as Arc<dyn LogStore>,
@@ -322,9 +331,12 @@ impl Parts {
         );
         let directory = Arc::clone(&self.directory);
         let brokers = BrokerControl::new(self.ingress_url.clone(), stores, directory);
-        let names = [handlers::EVENT_DISPLAY.to_owned()].into();
-        let consumers =
-            ConsumerControl::new(Arc::clone(&self.dispatcher), brokers.open_logs(), names);
+        let names: BTreeSet<String> = [handlers::EVENT_DISPLAY.to_owned()].into();
+        let consumers = ConsumerControl::new(
+            Arc::clone(&self.dispatcher),
+            brokers.open_logs(),
+            names.clone(),
+        );
         let sightings = Sightings::new(
             shutdown.tracker.clone(),
             shutdown.graceful.clone(),
@@ -333,6 +345,7 @@ impl Parts {
         Controllers {
             brokers,
             consumers,
+            sources: SourceControl::new(sources, names),
             sightings,
             clock: Arc::clone(&self.clock),
         }

@@ -37,7 +37,8 @@ impl Heddle {
     /// The URL of all resources of a kind in the namespace `default`.
     pub(crate) fn resources(&self, plural: &str) -> String {
         let group = match plural {
-            "configmaps" => "/api/v1".to_owned(),
+            "configmaps" | "secrets" => "/api/v1".to_owned(),
+            "kafkasources" => "/apis/sources.knative.dev/v1beta1".to_owned(),
             "channels" | "inmemorychannels" | "subscriptions" => {
                 "/apis/messaging.knative.dev/v1".to_owned()
             }

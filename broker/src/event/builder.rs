@@ -158,6 +158,12 @@ impl<'a> EventBuilder<'a> {
             .raw_data(DataForm::Bytes, data.into())
     }
 
+    /// Sets data of which no content type is known.
+    #[must_use]
+    pub fn untyped_data(self, data: impl Into<Cow<'a, [u8]>>) -> Self {
+        self.raw_data(DataForm::Bytes, data.into())
+    }
+
     pub(super) fn raw_data(mut self, form: DataForm, data: Cow<'a, [u8]>) -> Self {
         self.form = form;
         self.data = data;

@@ -111,6 +111,9 @@ pub enum GapReason {
     Expired,
     /// Their bytes were damaged; what is left of them is in quarantine.
     Damaged,
+    /// There was nothing for a reader to miss: a server uses offsets for itself, or has compacted
+    /// them away.
+    Absent,
 }
 
 /// How long a log keeps events that nobody waits for any more.

@@ -43,7 +43,9 @@ impl Control {
     /// Forgets the positions of consumers whose resources went while the process was down. To be
     /// called once the world is complete.
     pub fn retain(&self, world: &World) {
-        self.dispatcher.retain(&consumers(world));
+        let existing = consumers(world);
+        self.dispatcher
+            .retain(|id| existing.contains(id) || is_of_source(world, id));
     }
 
     /// Says that all consumers that there are have been applied, so that logs without one may be
@@ -140,7 +142,18 @@ impl Control {
     }
 }
 
-fn consumers(world: &World) -> HashSet<ConsumerId> {
+/// Whether it is the consumer of a part of a source that there is: `kafkasource/<namespace>/<name>:...`.
+fn is_of_source(world: &World, id: &str) -> bool {
+    let of = id
+        .strip_prefix("kafkasource/")
+        .and_then(|id| id.split_once('/'));
+    of.is_some_and(|(namespace, part)| {
+        let name = part.split(':').next().unwrap_or_default();
+        world.kafka_sources.get(namespace, name).is_some()
+    })
+}
+
+fn consumers(world: &World) -> HashSet<String> {
     let triggers = world
         .triggers
         .iter()
@@ -149,7 +162,10 @@ fn consumers(world: &World) -> HashSet<ConsumerId> {
         .subscriptions
         .iter()
         .map(|subscription| id_of("subscription", &**subscription));
-    triggers.chain(subscriptions).collect()
+    triggers
+        .chain(subscriptions)
+        .map(|id| id.to_string())
+        .collect()
 }
 
 fn id_of<K: kube::Resource>(kind: &'static str, object: &K) -> ConsumerId {

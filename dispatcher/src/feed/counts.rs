@@ -37,6 +37,7 @@ impl Counts {
             match gap.reason {
                 GapReason::Expired => counts.expired += missing,
                 GapReason::Damaged => counts.damaged += missing,
+                GapReason::Absent => {}
             }
         }
         counts

@@ -7,6 +7,7 @@
 //!
 //! A test binary of another crate takes this in with `wait` beside it.
 
+pub(crate) mod client;
 mod node;
 mod settings;
 

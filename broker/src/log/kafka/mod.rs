@@ -56,5 +56,6 @@ mod upkeep;
 
 pub use self::access::{Access, Mechanism, Sasl, Tls};
 pub use self::produce::{MAX_BYTES, MAX_LOG_BYTES};
+pub use self::record::{Unreadable, read as read_record};
 pub use self::store::{KafkaStore, Options};
 pub use self::topic::Template;

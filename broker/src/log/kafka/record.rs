@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
 
 use crate::event::message::{KAFKA, MessageError, SHAPE};
 use crate::event::{Event, header, http};
@@ -14,7 +14,7 @@ use crate::log::partitions::PARTITION_KEY;
 const ACCEPTED: &str = "heddle-accepted";
 /// A record does not hold an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// One that we wrote.
     #[error(transparent)]
     Own(#[from] MessageError),
@@ -54,7 +54,11 @@ pub(super) fn write(event: &Event, accepted: Timestamp) -> (OwnedHeaders, Option
 }
 
 /// Reads a record, and when its event was accepted; Kafka's time where we did not write it.
-pub(super) fn read(message: &BorrowedMessage<'_>) -> Result<(Event, Timestamp), Unreadable> {
+///
+/// # Errors
+///
+/// When the record is no event, or not a valid one.
+pub fn read<M: Message>(message: &M) -> Result<(Event, Timestamp), Unreadable> {
     let stored = message.timestamp().to_millis();
     let stored = stored.and_then(|stored| Timestamp::from_millisecond(stored).ok());
     let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
