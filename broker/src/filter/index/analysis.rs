@@ -29,8 +29,8 @@
 //! - NOT exchanges `yes` and `no`. (It refuses Integers, which makes its conditions stronger.)
 //! - `x = literal` casts `x` to the literal's type: the texts are equal, or `x` is castable to that
 //!   Integer or Boolean. `literal = x` casts the literal to the type that `x` has in the event, so
-//!   that `x` is that text, or that Integer, or that Boolean, as far as the literal can be cast. IN
-//!   compares each element in this second way. Where the texts, numbers or truth values differ, the
+//!   that `x` is that text, or that Integer, or that Boolean, as far as the literal can be cast; and
+//!   its text is that of one of them. IN compares each element in this second way. Where the texts, numbers or truth values differ, the
 //!   comparison still has a value, so that its `no` asks for no more than that `x` is there, and
 //!   castable if the literal's type needs it.
 //! - `<` and the like cast both sides to Integers. A literal that cannot be cast is an error on
@@ -51,11 +51,12 @@ use super::condition::{Condition, Test, Wanted};
 impl<'f> Condition<'f> {
     /// What is necessary for the filter to want an event.
     pub(super) fn of(filter: &'f Filter) -> Self {
-        match filter {
+        let condition = match filter {
             Filter::All => Self::always(),
             Filter::Attributes(filter) => exact(filter.wanted()),
             Filter::Dialects(dialects) => all(dialects.elements().iter().map(passes)),
-        }
+        };
+        condition.bounded()
     }
 }
 
@@ -361,15 +362,16 @@ impl<'f> Knowledge<'f> {
     }
 }
 
-/// The values that an attribute has where a literal, cast to the type of that value, equals it.
+/// The texts that an attribute's value has, one of them, where a literal that is cast to the type of
+/// the value equals it. Integers and Booleans are written in one way only.
 fn cast<'f>(literal: &'f Value<'static>) -> impl Iterator<Item = Wanted<'f>> {
-    let text = match literal {
+    let own = match literal {
         Value::String(text) => (&**text).into(),
         other => other.clone().into_text(),
     };
-    let number = literal.to_integer().map(Wanted::Number);
-    let truth = literal.to_boolean().map(Wanted::Truth);
-    std::iter::once(Wanted::Text(text))
-        .chain(number)
-        .chain(truth)
+    let number = literal.to_integer().map(Value::Integer);
+    let truth = literal.to_boolean().map(Value::Boolean);
+    let others = number.into_iter().chain(truth).map(Value::into_text);
+    let others: Vec<_> = others.filter(|text| *text != own).collect();
+    std::iter::once(own).chain(others).map(Wanted::Text)
 }

@@ -8,14 +8,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::width::MAX_WIDTH;
+
 /// The most branches of a condition.
 pub(super) const MAX_BRANCHES: usize = 128;
 /// The most branches that two conditions are multiplied out to.
 const MAX_PRODUCT: usize = 32;
 /// The most predicates of a branch.
 pub(super) const MAX_PREDICATES: usize = 8;
-/// The most values of one predicate.
-const MAX_VALUES: usize = 1024;
 /// How many values a message shows.
 const SHOWN: usize = 3;
 
@@ -62,6 +62,11 @@ pub(super) struct Condition<'f> {
 }
 
 impl Predicate<'_> {
+    /// Whether every event passes it.
+    pub(super) fn is_given(&self) -> bool {
+        self.test == Test::Present && matches!(self.name, "id" | "source" | "type" | "specversion")
+    }
+
     /// How many events pass it, as a guess: small for few. Used to prefer one predicate to another,
     /// so that only the order counts.
     pub(super) fn weight(&self) -> usize {
@@ -87,9 +92,7 @@ impl Predicate<'_> {
 impl<'f> Condition<'f> {
     /// Nothing is known: every event must be looked at.
     pub(super) fn always() -> Self {
-        Self {
-            branches: vec![Vec::new()],
-        }
+        Self::branch(Vec::new())
     }
 
     /// No event can be wanted.
@@ -103,24 +106,32 @@ impl<'f> Condition<'f> {
     pub(super) fn test(name: &'f str, test: Test<'f>) -> Self {
         let test = match test {
             Test::Prefix(text) | Test::Suffix(text) if text.is_empty() => Test::Present,
-            Test::OneOf(values) if values.len() > MAX_VALUES => Test::Present,
-            test => test,
-        };
-        let test = match test {
-            // Every event has these, so that nothing is known.
-            Test::Present if matches!(name, "id" | "source" | "type" | "specversion") => {
-                return Self::always();
-            }
             Test::Range(from, to) if from > to => return Self::never(),
             test => test,
         };
+        let mut predicate = Predicate { name, test };
+        if matches!(&predicate.test, Test::OneOf(values) if values.len() > MAX_WIDTH) {
+            predicate.weaken(1);
+        }
+        if predicate.is_given() {
+            return Self::always();
+        }
+        Self::branch(vec![predicate])
+    }
+
+    /// One branch.
+    pub(super) fn branch(branch: Branch<'f>) -> Self {
         Self {
-            branches: vec![vec![Predicate { name, test }]],
+            branches: vec![branch],
         }
     }
 
     pub(super) fn branches(&self) -> &[Branch<'f>] {
         &self.branches
+    }
+
+    pub(super) fn into_branches(self) -> impl Iterator<Item = Branch<'f>> {
+        self.branches.into_iter()
     }
 
     fn is_always(&self) -> bool {
@@ -205,7 +216,7 @@ impl<'f> Condition<'f> {
                     },
                 ] = &mut **known
                     && known == name
-                    && all.len() + values.len() <= MAX_VALUES
+                    && all.len() + values.len() <= MAX_WIDTH
                 {
                     all.extend_from_slice(values);
                     return;

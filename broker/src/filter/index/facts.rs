@@ -91,7 +91,7 @@ impl Keys {
                     Wanted::Truth(flag) => (Probe::Truth, scatter(u64::from(*flag))),
                 })
                 .collect(),
-            Test::Range(from, to) => blocks(*from, *to),
+            Test::Range(from, to) => blocks(*from, *to).collect(),
             Test::Prefix(text) => {
                 let len = looked_up(text.len());
                 let head = text.as_bytes().get(..len).unwrap_or_default();
@@ -119,7 +119,7 @@ impl Keys {
         );
     }
 
-    fn fact<'e>(&self, attribute: &Attribute<'e>) -> Fact<'e> {
+    pub(super) fn fact<'e>(&self, attribute: &Attribute<'e>) -> Fact<'e> {
         let value = Value::of(attribute);
         let text = attribute.text;
         Fact {
@@ -180,18 +180,33 @@ fn number_key(number: i32, shift: u8) -> (Probe, u64) {
 }
 
 /// The largest blocks of which a range consists.
-fn blocks(from: i32, to: i32) -> Vec<(Probe, u64)> {
-    let mut all = Vec::new();
+pub(super) fn blocks(from: i32, to: i32) -> impl Iterator<Item = (Probe, u64)> {
     let (mut from, end) = (u64::from(ordered(from)), u64::from(ordered(to)) + 1);
-    while from < end {
+    std::iter::from_fn(move || {
+        if from >= end {
+            return None;
+        }
         // As large as the range still is, and as it is aligned.
         let room = (end - from).ilog2();
         let shift = from.trailing_zeros().min(room);
-        all.push((
+        let block = (
             Probe::Number(u8::try_from(shift).unwrap_or_default()),
             scatter(from >> shift),
-        ));
+        );
         from += 1 << shift;
-    }
-    all
+        Some(block)
+    })
+}
+
+/// A range around another that consists of at most so many blocks, at least one.
+pub(super) fn around(from: i32, to: i32, most: usize) -> (i32, i32) {
+    let number = |bits: u32| (bits ^ (1 << 31)).cast_signed();
+    let rounded = |bits: u32| {
+        let rest = (1 << bits) - 1;
+        (number(ordered(from) & !rest), number(ordered(to) | rest))
+    };
+    (0..u32::BITS)
+        .map(rounded)
+        .find(|(from, to)| blocks(*from, *to).count() <= most)
+        .unwrap_or((i32::MIN, i32::MAX))
 }

@@ -11,7 +11,7 @@
 //!   index knows not to want the event is not evaluated, and so has no error to report.
 //!
 //! How: [`condition`] and [`analysis`] find, for each filter, predicates on single attributes that
-//! are necessary for it; [`node`] files the filter under the rarest of them; [`facts`] makes the
+//! are necessary for it, and [`width`] keeps them few; [`node`] files the filter under the rarest of them; [`facts`] makes the
 //! keys by which predicates and an event's attributes meet; [`table`] is the map that copies share.
 //! What is found is a candidate, and its filter is evaluated: the index alone never decides that an
 //! event is wanted, only that it is not.
@@ -25,6 +25,7 @@ pub mod oracle;
 mod pruning;
 mod scan;
 mod table;
+mod width;
 
 use std::sync::Arc;
 

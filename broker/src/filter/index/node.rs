@@ -13,6 +13,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::Entry;
 use super::condition::{Branch, Condition, MAX_BRANCHES, MAX_PREDICATES, Predicate};
 use super::facts::{Fact, Keys, Probe, scatter};
@@ -75,7 +77,7 @@ struct Dimension<T> {
 /// Branches for which the same predicates hold.
 #[derive(Debug)]
 enum Bucket<T> {
-    Few(Vec<Posting<T>>),
+    Few(SmallVec<[Posting<T>; 1]>),
     Many(Arc<Node<T>>),
 }
 
@@ -171,6 +173,23 @@ impl<T> Node<T> {
         self.len == 0 && self.here.is_empty() && self.attributes.is_empty()
     }
 
+    /// How many places are in use, here and in nodes below.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(super) fn places(&self) -> usize {
+        let mut places = self.here.len();
+        self.attributes.each(|_, dimensions| {
+            for dimension in dimensions {
+                dimension.buckets.each(|_, bucket| {
+                    places += match bucket {
+                        Bucket::Few(postings) => postings.len(),
+                        Bucket::Many(node) => node.places(),
+                    };
+                });
+            }
+        });
+        places
+    }
+
     /// Files a branch.
     pub(super) fn insert(&mut self, mut posting: Posting<T>, branch: &Branch<'_>, keys: &Keys) {
         self.len += 1;
@@ -193,7 +212,9 @@ impl<T> Node<T> {
                 }
             };
             if let Some(dimension) = dimensions.get_mut(at) {
-                let bucket = dimension.buckets.entry(key, || Bucket::Few(Vec::new()));
+                let bucket = dimension
+                    .buckets
+                    .entry(key, || Bucket::Few(SmallVec::new()));
                 bucket.insert(posting.clone(), branch, keys);
             }
         }

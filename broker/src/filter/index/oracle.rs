@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
+use super::width::MAX_WIDTH;
 use super::{Index, Scan, Scratch, Slot, Snapshot};
 use crate::event::{Attribute, AttributeKind, DataForm, Event, Packer, SpecVersion};
 use crate::filter::spec::{Spec, Texts};
@@ -32,7 +34,7 @@ const NAMES: [&str; 8] = [
     "absent",
 ];
 
-const TEXTS: [&str; 21] = [
+const SHORT: [&str; 21] = [
     "a",
     "ab",
     "abc",
@@ -55,6 +57,15 @@ const TEXTS: [&str; 21] = [
     "false",
     "\u{e9}\u{10348}\u{e9}",
 ];
+
+/// Lengths around those at which prefixes and suffixes are cut off.
+const LENGTHS: [usize; 12] = [31, 32, 33, 63, 64, 65, 96, 255, 256, 257, 512, 600];
+
+/// All texts; the long ones begin and end with each other.
+static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let short = SHORT.into_iter().map(str::to_owned);
+    short.chain(LENGTHS.map(|len| "x".repeat(len))).collect()
+});
 
 const NUMBERS: [i32; 9] = [
     0,
@@ -96,7 +107,8 @@ impl Choices<'_> {
     }
 
     fn text(&mut self) -> &'static str {
-        self.of(&TEXTS).unwrap_or("a")
+        let number = self.below(TEXTS.len());
+        TEXTS.get(number).map_or("a", String::as_str)
     }
 
     fn number(&mut self) -> i32 {
@@ -158,6 +170,24 @@ impl Choices<'_> {
         Filter::compile(&[], &specs).unwrap_or_default()
     }
 
+    /// More values than the index files one by one, or not quite.
+    fn many(&mut self, text: &mut String) {
+        let (name, count) = (self.name(), 2 + self.below(8) * 20);
+        let (first, step) = (self.number(), 1 + self.below(3));
+        let number = |n: usize| first.saturating_add(i32::try_from(n * step).unwrap_or_default());
+        let head = self.of(&["", "a", "com.example.order."]).unwrap_or("");
+        let all: Vec<String> = match self.below(3) {
+            0 => (0..count).map(|n| number(n).to_string()).collect(),
+            1 => (0..count).map(|n| format!("'{head}{n}'")).collect(),
+            _ => {
+                let all = (0..count).map(|n| format!("{name} = {}", number(n)));
+                text.push_str(&all.collect::<Vec<_>>().join(" OR "));
+                return;
+            }
+        };
+        let _ = write!(text, "{name} IN ({}, {})", all.join(", "), self.literal());
+    }
+
     fn quoted(&mut self) -> String {
         format!("'{}'", self.text())
     }
@@ -186,7 +216,7 @@ impl Choices<'_> {
         let name = self.name();
         let op = self.of(&["=", "!=", "<", "<=", ">", ">="]).unwrap_or("=");
         let not = if self.one_in(3) { "NOT " } else { "" };
-        let _ = match self.below(9) {
+        let _ = match self.below(10) {
             0 => write!(text, "{name}"),
             1 => write!(text, "EXISTS {name}"),
             2 => write!(text, "{name} {not}LIKE '{}'", self.pattern()),
@@ -197,6 +227,10 @@ impl Choices<'_> {
             4 => write!(text, "{} {op} {name}", self.literal()),
             5 => write!(text, "{} {op} {name}", self.number()),
             6 => write!(text, "{name} {op} {}", self.number()),
+            9 if self.one_in(4) => {
+                self.many(text);
+                Ok(())
+            }
             _ => write!(text, "{name} {op} {}", self.literal()),
         };
     }
@@ -363,6 +397,7 @@ pub fn compare(script: &[u8]) {
     for (snapshot, model) in &old {
         agree(snapshot, model, &event, &mut scratch);
     }
+    assert!(index.is_narrow(), "a filter takes too many places");
     for (slot, _) in slots {
         index.remove(slot);
     }
@@ -407,5 +442,10 @@ impl<T> Index<T> {
     /// Whether there is nothing at all in the tree.
     pub(super) fn is_bare(&self) -> bool {
         self.is_empty() && self.root.is_bare()
+    }
+
+    /// Whether there are no more places in use than the filters may have.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.root.places() <= self.len() * MAX_WIDTH
     }
 }

@@ -212,6 +212,71 @@ fn says_what_prunes() {
     assert_eq!(Filter::All.pruning(), Pruning::Never);
 }
 
+/// What would take too many places is looked up by less than it says, and the rest is evaluated.
+#[test]
+fn wide_filters_are_narrowed() {
+    let pruning = |text: &str| cesql(text).pruning().to_string();
+    let values = |head: &str, count: usize| {
+        let all: Vec<_> = (0..count).map(|n| format!("'{head}{n}'")).collect();
+        all.join(", ")
+    };
+    let within = |name: &str, head, count| format!("{name} IN ({})", values(head, count));
+    let numbers: Vec<_> = (0..150).map(|n| format!("num = {n}")).collect();
+    let both = format!("{} AND {}", within("a", "x", 100), within("b", "yz", 20));
+    let range = |name: &str| format!("{name} > -2147483647 AND {name} < 2147483646");
+    for (text, wanted) in [
+        (
+            within("type", "", 128),
+            "for events with type IN ('0', '1', '2' and 125 more)",
+        ),
+        (within("type", "", 129), "for every event"),
+        (within("a", "", 129), "for events with EXISTS a"),
+        (
+            within("type", "\u{e9}-", 129),
+            "for events with type begins with '\u{e9}-'",
+        ),
+        (
+            numbers.join(" OR "),
+            "for events with 0 <= num <= 127 OR num IN (128, 129, 130 and 19 more)",
+        ),
+        (
+            both,
+            "for events with b IN ('yz0', 'yz1', 'yz2' and 17 more) AND a begins with 'x'",
+        ),
+        (
+            format!("{} AND {}", range("a"), range("b")),
+            "for events with -2147483646 <= a <= 2147483645 AND IS_INT(b)",
+        ),
+    ] {
+        assert_eq!(pruning(&text), wanted, "{text}");
+    }
+}
+
+/// However many filters share its values, one takes no more places than it may.
+#[test]
+fn a_filter_takes_a_bounded_number_of_places() {
+    let values = |n: usize| {
+        let all: Vec<_> = (0..n).map(|n| format!("'v{n}'")).collect();
+        all.join(", ")
+    };
+    let mut index = Index::default();
+    for n in 0..60 {
+        index.insert(
+            cesql(&format!("a IN ({}) AND b IN ({})", values(16), values(16))),
+            n,
+        );
+        index.insert(cesql(&format!("a IN ({}) AND num > {n}", values(16))), n);
+        index.insert(
+            cesql(&format!(
+                "a IN ({0}) AND b IN ({0}) AND c IN ({0})",
+                values(40)
+            )),
+            n,
+        );
+        assert!(index.is_narrow());
+    }
+}
+
 /// What an operator does not look at is not asked for, and a failed comparison tells nothing: each of
 /// these wants its event.
 #[test]
@@ -242,7 +307,11 @@ fn nothing_is_asked_for_that_is_not_needed() {
         all: vec![not(exact(one)), not(exact(other))],
         ..Spec::default()
     };
-    for spec in [not(neither("a", "b")), not(not(neither("b", "c")))] {
+    for spec in [
+        not(neither("a", "b")),
+        not(neither("b", "a")),
+        not(not(neither("b", "c"))),
+    ] {
         let mut index = Index::default();
         index.insert(
             Filter::compile(&[], std::slice::from_ref(&spec)).unwrap(),
