@@ -90,3 +90,6 @@ impl Filter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
