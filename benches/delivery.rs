@@ -5,6 +5,9 @@
 //! at 1,000 events a second (open loop, latency from when an event was due). Contenders in turns:
 //! a relay that does the same HTTP from memory and stores nothing, `heddle up` with one Trigger,
 //! and `heddle up` with ten Triggers of which one matches.
+//!
+//! `HEDDLE_BENCH_PART=triggers` compares one Trigger with ten thousand of which one matches instead,
+//! as fast as it goes: two processes, in turns.
 
 #![allow(
     clippy::print_stdout,
@@ -93,6 +96,9 @@ fn main() -> std::process::ExitCode {
 
 fn bench() -> Result<()> {
     println!("{}", procfs::machine());
+    if std::env::var("HEDDLE_BENCH_PART").is_ok_and(|part| part == "triggers") {
+        return many_triggers();
+    }
     let dir = tempfile::tempdir()?;
     let sink = Sink::start(true)?;
     let relay = Bare::start(Role::Relay, Some(sink.addr))?;
@@ -131,6 +137,57 @@ fn bench() -> Result<()> {
     report(&contenders);
     for contender in &contenders {
         anyhow::ensure!(contender.total.lost == 0, "{} lost events", contender.name);
+    }
+    Ok(())
+}
+
+/// What ten thousand Triggers cost that do not want an event.
+fn many_triggers() -> Result<()> {
+    const MANY: usize = 10_000;
+    let dir = tempfile::tempdir()?;
+    let sink = Sink::start(true)?;
+    let one = heddle(&dir.path().join("one"), 1, sink.addr)?;
+    let many = heddle(&dir.path().join("many"), 1, sink.addr)?;
+    let from = Instant::now();
+    many.other_triggers(MANY - 1, sink.addr)?;
+    println!(
+        "{MANY} Triggers ready after {:.1} s",
+        from.elapsed().as_secs_f64()
+    );
+    let contender =
+        |name, of: &Heddle| Contender::new(name, of.ingress, of.process.pid(), "/default/default");
+    let mut contenders = [
+        contender("1 Trigger", &one),
+        contender("10,000 Triggers, 1 matches", &many),
+    ];
+    for round in 0..support::rounds() {
+        // Whoever comes second finds another machine: both come first in turns.
+        for at in 0..contenders.len() as u64 {
+            let which = ((round + at) % 2) as usize;
+            let rate = closed(&mut contenders[which], &sink, round * 2 + at + 1)?;
+            println!(
+                "round {}: {}: {rate:.0} delivered/s",
+                round + 1,
+                contenders[which].name
+            );
+        }
+    }
+    println!(
+        "\n| | delivered/s | time an event, of 1 Trigger's | CPU us/event | of 1 Trigger's | peak MiB |"
+    );
+    println!("|---|---|---|---|---|---|");
+    let [first, _] = &contenders;
+    for contender in &contenders {
+        let Contender { name, total, .. } = contender;
+        println!(
+            "| {name} | {} | {} | {:.1} | {} | {:.0} |",
+            spread(&contender.delivered).text(0),
+            ratio(&first.delivered, &contender.delivered).text(3),
+            spread(&contender.cpu_us).median,
+            ratio(&contender.cpu_us, &first.cpu_us).text(3),
+            contender.resident,
+        );
+        anyhow::ensure!(total.lost == 0, "{name} lost events");
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use super::{Result, http, setting};
 /// The release binary of this build.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_heddle");
 
+const TRIGGERS: &str = "/apis/eventing.knative.dev/v1/namespaces/default/triggers";
+
 /// A child that does not outlive its owner.
 #[derive(Debug)]
 pub(crate) struct Owned(Child);
@@ -155,7 +157,55 @@ impl Heddle {
 
     /// Makes a Trigger for events of that type, and waits until it is ready.
     pub(crate) fn trigger(&self, name: &str, kind: &str, sink: SocketAddr) -> Result<()> {
-        let path = "/apis/eventing.knative.dev/v1/namespaces/default/triggers";
+        self.make_trigger(name, kind, sink)?;
+        let path = format!("{TRIGGERS}/{name}");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let (_, text) = http::call(self.api, "GET", &path, "")?;
+            if serde_json::from_str(&text).is_ok_and(|object: Value| is_ready(&object)) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("Trigger {name} did not become ready: {text}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Makes Triggers for events of types that nobody sends, and waits until all there are, are ready.
+    pub(crate) fn other_triggers(&self, count: usize, sink: SocketAddr) -> Result<()> {
+        const MAKERS: usize = 8;
+        std::thread::scope(|scope| {
+            let make = |first: usize| {
+                (first..count).step_by(MAKERS).try_for_each(|number| {
+                    let kind = format!("dev.heddle.other.{number}");
+                    self.make_trigger(&format!("other-{number}"), &kind, sink)
+                })
+            };
+            let makers: Vec<_> = (0..MAKERS)
+                .map(|first| scope.spawn(move || make(first)))
+                .collect();
+            makers.into_iter().try_for_each(|maker| {
+                let panicked = |_| anyhow::anyhow!("a thread that made Triggers panicked");
+                maker.join().map_err(panicked)?
+            })
+        })?;
+        let deadline = Instant::now() + Duration::from_secs(300);
+        loop {
+            let (_, text) = http::call(self.api, "GET", TRIGGERS, "")?;
+            let list: Value = serde_json::from_str(&text)?;
+            let items = list["items"].as_array().context("a list without items")?;
+            if items.len() >= count && items.iter().all(is_ready) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("of {} Triggers not all became ready", items.len());
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+
+    fn make_trigger(&self, name: &str, kind: &str, sink: SocketAddr) -> Result<()> {
         let body = json!({
             "apiVersion": "eventing.knative.dev/v1",
             "kind": "Trigger",
@@ -167,28 +217,11 @@ impl Heddle {
                 "delivery": {"timeout": "PT10M"},
             },
         });
-        let (status, answer) = http::call(self.api, "POST", path, &body.to_string())?;
+        let (status, answer) = http::call(self.api, "POST", TRIGGERS, &body.to_string())?;
         if status != 201 {
             bail!("Trigger {name} was answered {status}: {answer}");
         }
-        let ready = |object: &Value| {
-            let conditions = object["status"]["conditions"].as_array().cloned();
-            conditions
-                .unwrap_or_default()
-                .iter()
-                .any(|c| c["type"] == "Ready" && c["status"] == "True")
-        };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let (_, text) = http::call(self.api, "GET", &format!("{path}/{name}"), "")?;
-            if serde_json::from_str(&text).is_ok_and(|object: Value| ready(&object)) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("Trigger {name} did not become ready: {text}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        Ok(())
     }
 
     /// The live figures of a Trigger.
@@ -198,6 +231,12 @@ impl Heddle {
         anyhow::ensure!(status == 200, "stats of {trigger}: {status} {body}");
         Ok(serde_json::from_str(&body)?)
     }
+}
+
+fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 fn said(log: &Path) -> String {

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The second form also writes `filters.json` and `filters.svg` there. `HEDDLE_BENCH_MOST` bounds
-//! the number of filters (default 1,000,000).
+//! the number of filters (default 1,000,000). `HEDDLE_BENCH_PART=wide` measures updates of the widest
+//! filters only, at most 100,000 of them.
 //!
 //! Each case runs in a process of its own, so that memory is that of the case, and counts its own
 //! thread's CPU time, so that neighbours on the machine count less. Rates are those of the best of
@@ -22,6 +23,7 @@
 )]
 
 mod plot;
+mod wide;
 mod workload;
 
 use std::hint::black_box;
@@ -65,9 +67,43 @@ fn main() {
         println!("{}", run(kind, count.parse().unwrap(), matches));
         return;
     }
+    if let [case, shape, count] = &*arguments
+        && case == "--wide"
+    {
+        let (shape, count) = (shape.parse().unwrap(), count.parse().unwrap());
+        println!("{}", wide::run(shape, count));
+        return;
+    }
     let most = std::env::var("HEDDLE_BENCH_MOST");
     let most: usize = most.map_or(1_000_000, |text| text.parse().unwrap());
+    measure_wide(most.min(100_000));
+    if std::env::var("HEDDLE_BENCH_PART").is_ok_and(|part| part == "wide") {
+        return;
+    }
+    measure(most);
+}
+
+/// What a process of its own says of one case.
+fn case(arguments: &[&str]) -> Value {
     let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let case: Value = serde_json::from_slice(&output.stdout).unwrap();
+    eprintln!("{case}");
+    case
+}
+
+fn measure_wide(count: usize) {
+    let text = count.to_string();
+    let shapes = 0..wide::SHAPES.len();
+    let all: Vec<Value> = shapes
+        .map(|shape| case(&["--wide", &shape.to_string(), &text]))
+        .collect();
+    wide::print(count, &all);
+}
+
+fn measure(most: usize) {
     let mut all = Vec::new();
     for matches in Matches::ALL {
         for kind in Kind::ALL {
@@ -79,15 +115,7 @@ fn main() {
                     continue;
                 }
                 let count = count.to_string();
-                let output = Command::new(&program)
-                    .args(["--case", kind.name(), &count, matches.name()])
-                    .output()
-                    .unwrap();
-                let error = String::from_utf8_lossy(&output.stderr);
-                assert!(output.status.success(), "{error}");
-                let case: Value = serde_json::from_slice(&output.stdout).unwrap();
-                eprintln!("{case}");
-                all.push(case);
+                all.push(case(&["--case", kind.name(), &count, matches.name()]));
             }
         }
     }
