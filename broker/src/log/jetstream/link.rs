@@ -143,7 +143,7 @@ impl Link {
     /// Notes what went wrong, or that all is well. The same trouble is told once.
     fn report(&self, trouble: Option<String>) {
         let mut known = self.trouble.lock();
-        if *known == trouble && trouble.is_some() {
+        if *known == trouble {
             return;
         }
         let servers = self.access.borrow().shown();

@@ -180,6 +180,10 @@ impl Shared {
         state.expired_unread += up_to.saturating_sub(needed);
         state.first = state.first.max(up_to);
         state.oldest = None;
+        if state.first >= *self.tail.borrow() {
+            // The next look would say so too.
+            (state.messages, state.bytes) = (0, 0);
+        }
     }
 
     /// How many events and bytes are kept.
