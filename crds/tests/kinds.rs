@@ -14,7 +14,7 @@ use kube::{CustomResourceExt, Resource};
 use serde_json::json;
 
 /// Everything that ready means to each kind, as Knative has it.
-const DEPENDENTS: [(ConditionSet, &[&str]); 7] = [
+const DEPENDENTS: [(ConditionSet, &[&str]); 8] = [
     (event_type::CONDITIONS, &["ReferenceExists"]),
     (
         broker::CONDITIONS,

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 /// File, kind.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     ("broker.yaml", "Broker"),
     ("trigger.yaml", "Trigger"),
     ("eventtype.yaml", "EventType"),
