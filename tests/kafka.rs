@@ -34,11 +34,15 @@ fn broker(name: &str, annotations: &Value) -> Value {
 
 /// Says where Kafka is, as Knative's Kafka Broker wants it.
 async fn point_at(heddle: &Heddle, data: &Value) {
+    configure(heddle, "kafka-broker-config", data).await;
+}
+
+async fn configure(heddle: &Heddle, name: &str, data: &Value) {
     let namespace = "knative-eventing";
     let object = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "kafka-broker-config", "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace},
         "data": data,
     });
     let url = format!("{}/api/v1/namespaces/{namespace}/configmaps", heddle.api);
@@ -75,8 +79,8 @@ async fn topics(server: &Cluster) -> BTreeMap<String, usize> {
     asked.await.unwrap()
 }
 
-/// Waits until a group has so much committed, over all partitions of a topic.
-async fn committed(server: &Cluster, group: &str, topic: &str, partitions: i32, sum: i64) {
+/// Waits until a group has so much committed at least, over all partitions of a topic.
+async fn committed(server: &Cluster, group: &str, topic: &str, partitions: i32, least: i64) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", server.servers());
     let consumer: BaseConsumer = config.set("group.id", group).create().unwrap();
@@ -91,16 +95,28 @@ async fn committed(server: &Cluster, group: &str, topic: &str, partitions: i32, 
         let found = found.map_err(|error| error.to_string())?;
         let offsets = found.elements().into_iter().map(|one| one.offset());
         let offsets: Vec<_> = offsets.filter_map(Offset::to_raw).collect();
-        match offsets.iter().filter(|at| **at > 0).sum::<i64>() == sum {
-            true => Ok(()),
-            false => Err(format!("{offsets:?}")),
+        if offsets.iter().filter(|at| **at > 0).sum::<i64>() < least {
+            return Err(format!("{offsets:?}"));
         }
+        Ok(())
     })
     .await;
 }
 
-async fn delete(heddle: &Heddle, name: &str) {
-    let url = format!("{}/{name}", heddle.resources("brokers"));
+/// Waits until a topic is gone.
+async fn deleted(server: &Cluster, topic: &str) {
+    wait::until("the topic to be deleted", || async {
+        let topics = topics(server).await;
+        if topics.contains_key(topic) {
+            return Err(format!("{topics:?}"));
+        }
+        Ok(())
+    })
+    .await;
+}
+
+async fn delete(heddle: &Heddle, plural: &str, name: &str) {
+    let url = format!("{}/{name}", heddle.resources(plural));
     let delete = hyper::Method::DELETE;
     heddle.http.send(delete, &url, &[], "").await.expect(200);
 }
@@ -120,10 +136,10 @@ async fn refused(heddle: &Heddle) {
     .await;
 }
 
-/// Posts until the answer is 202.
-async fn accepted(heddle: &Heddle, id: &str) {
-    wait::until("events to be taken again", || async {
-        let answer = heddle.post("kafka", &Event::new(id, "t")).await;
+/// Posts until the answer is 202. A server that is slow may have kept what was refused.
+async fn accepted(heddle: &Heddle, broker: &str, id: &str) {
+    wait::until("events to be taken", || async {
+        let answer = heddle.post(broker, &Event::new(id, "t")).await;
         match answer.status.as_u16() {
             202 => Ok(()),
             _ => Err(format!("{} {}", answer.status, answer.text())),
@@ -178,7 +194,7 @@ async fn events_survive_outages_of_kafka_and_of_the_broker() {
     let mut acknowledged = BTreeSet::new();
     for n in 0..30 {
         let id = format!("before-{n}");
-        heddle.accepted("kafka", &Event::new(&id, "t")).await;
+        accepted(&heddle, "kafka", &id).await;
         acknowledged.insert(id);
     }
     subscriber.wait_for(30).await;
@@ -206,7 +222,7 @@ async fn events_survive_outages_of_kafka_and_of_the_broker() {
     heddle.ready("brokers", "kafka").await;
     for n in 0..30 {
         let id = format!("after-{n}");
-        accepted(&heddle, &id).await;
+        accepted(&heddle, "kafka", &id).await;
         acknowledged.insert(id);
     }
     heddle.wait_stat("all", "backlog", 0).await;
@@ -214,9 +230,10 @@ async fn events_survive_outages_of_kafka_and_of_the_broker() {
     let seen: BTreeSet<String> = ids.iter().cloned().collect();
     let lost: Vec<_> = acknowledged.difference(&seen).collect();
     assert!(lost.is_empty(), "{lost:?}");
-    // What was delivered last before the kill may come once more, as positions are written twice a second.
+    // What was delivered last before the kill may come once more, as positions are written twice a second;
+    // and so may what a slow server had kept when it was refused.
     let twice = ids.len() - seen.len();
-    assert!(twice <= 31, "{twice} events came more than once");
+    assert!(twice <= 60, "{twice} events came more than once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,8 +267,8 @@ async fn a_server_that_stands_still_is_an_outage_and_topics_of_others_stay() {
         "knative-trigger-default-kafka"
     );
 
-    accepted(&heddle, "before").await;
-    heddle.accepted("theirs", &Event::new("theirs", "t")).await;
+    accepted(&heddle, "kafka", "before").await;
+    accepted(&heddle, "theirs", "theirs").await;
     subscriber.wait_for_id("before").await;
     subscriber.wait_for_id("theirs").await;
     committed(&server, "knative-trigger-default-kafka", TOPIC, 3, 1).await;
@@ -260,19 +277,12 @@ async fn a_server_that_stands_still_is_an_outage_and_topics_of_others_stay() {
     refused(&heddle).await;
     heddle.accepted("default", &Event::new("other", "t")).await;
     server.resume(0);
-    accepted(&heddle, "after").await;
+    accepted(&heddle, "kafka", "after").await;
     subscriber.wait_for_id("after").await;
 
-    delete(&heddle, "theirs").await;
-    delete(&heddle, "kafka").await;
-    wait::until("the topic to be deleted", || async {
-        let topics = topics(&server).await;
-        match topics.contains_key(TOPIC) {
-            false => Ok(()),
-            true => Err(format!("{topics:?}")),
-        }
-    })
-    .await;
+    delete(&heddle, "brokers", "theirs").await;
+    delete(&heddle, "brokers", "kafka").await;
+    deleted(&server, TOPIC).await;
     assert!(topics(&server).await.contains_key("theirs"));
 }
 
@@ -301,7 +311,7 @@ async fn works_with(server: &Cluster, secret: &[(&str, &str)]) {
     let subscriber = Subscriber::start().await;
     let wanted = trigger("all", "kafka", &subscriber.url("/"), json!({}));
     heddle.create_trigger(&wanted).await;
-    heddle.accepted("kafka", &Event::new("secret", "t")).await;
+    accepted(&heddle, "kafka", "secret").await;
     subscriber.wait_for_id("secret").await;
 }
 
@@ -335,4 +345,66 @@ async fn clients_have_the_certificate_of_the_secret() {
         ("user.key", &key),
     ];
     works_with(&server, &secret).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_keeps_its_events_in_a_topic_and_delivers_them_in_order() {
+    let Some(jars) = jars() else { return };
+    let server = Cluster::single(&jars).await;
+    let (_directory, data) = support::data_directory();
+    let subscriber = Subscriber::start().await;
+    let heddle = Heddle::up(&data).await;
+    let config = json!({"bootstrap.servers": server.servers()});
+    configure(&heddle, "kafka-channel-config", &config).await;
+    let (api, kind) = ("messaging.knative.dev/v1beta1", "KafkaChannel");
+    let channel = json!({
+        "apiVersion": api,
+        "kind": kind,
+        "metadata": {"name": "orders", "namespace": "default"},
+        "spec": {"numPartitions": 2},
+    });
+    heddle.create("kafkachannels", &channel).await;
+    let object = heddle.ready("kafkachannels", "orders").await;
+    assert_eq!(object["spec"]["retentionDuration"], "PT168H");
+    assert_eq!(condition(&object, "TopicReady")["status"], "True");
+    let topic = "knative-messaging-kafka.default.orders";
+    assert_eq!(topics(&server).await.get(topic), Some(&2));
+    let subscription = json!({
+        "apiVersion": "messaging.knative.dev/v1",
+        "kind": "Subscription",
+        "metadata": {"name": "all", "namespace": "default"},
+        "spec": {
+            "channel": {"apiVersion": api, "kind": kind, "name": "orders"},
+            "subscriber": {"uri": subscriber.url("/")},
+        },
+    });
+    heddle.create("subscriptions", &subscription).await;
+    heddle.ready("subscriptions", "all").await;
+    let address = object["status"]["address"]["url"].as_str().unwrap();
+    for n in 0..20 {
+        let id = n.to_string();
+        let headers = [
+            ("ce-specversion", "1.0"),
+            ("ce-type", "t"),
+            ("ce-source", "/s"),
+            ("ce-id", &id),
+            ("ce-partitionkey", "one"),
+        ];
+        wait::until("the event to be taken", || async {
+            let post = hyper::Method::POST;
+            let sent = heddle.http.send(post, address, &headers, "data").await;
+            match sent.status.as_u16() {
+                202 => Ok(()),
+                _ => Err(sent.text()),
+            }
+        })
+        .await;
+    }
+    subscriber.wait_for_id("19").await;
+    let expected: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let mut ids = subscriber.ids();
+    ids.dedup();
+    assert_eq!(ids, expected);
+    delete(&heddle, "kafkachannels", "orders").await;
+    deleted(&server, topic).await;
 }

@@ -147,6 +147,7 @@ async fn names(heddle: &Heddle) -> Vec<String> {
         "triggers",
         "channels",
         "inmemorychannels",
+        "kafkachannels",
         "natsjetstreamchannels",
         "subscriptions",
     ] {

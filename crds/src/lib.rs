@@ -40,6 +40,7 @@ const KINDS: &[Registered] = &[
     Registered::custom::<eventing::EventType>(),
     Registered::custom::<messaging::Channel>(),
     Registered::custom::<messaging::InMemoryChannel>(),
+    Registered::custom::<messaging::KafkaChannel>(),
     Registered::custom::<messaging::NatsJetStreamChannel>(),
     Registered::custom::<messaging::Subscription>(),
     Registered::custom::<sources::KafkaSource>(),

@@ -13,7 +13,7 @@ use crate::admission::config;
 use crate::duck::{Addressable, Destination, KReference};
 use crate::eventing::{Broker, EventType, Trigger};
 use crate::messaging::{
-    Backing, Backs, Channel, InMemoryChannel, NatsJetStreamChannel, Subscription,
+    Backing, Backs, Channel, InMemoryChannel, KafkaChannel, NatsJetStreamChannel, Subscription,
 };
 use crate::resource::AdmissionContext;
 use crate::sources::KafkaSource;
@@ -103,6 +103,8 @@ pub struct World {
     pub channels: Shelf<Channel>,
     /// All InMemoryChannels.
     pub in_memory_channels: Shelf<InMemoryChannel>,
+    /// All KafkaChannels.
+    pub kafka_channels: Shelf<KafkaChannel>,
     /// All NatsJetStreamChannels.
     pub nats_jet_stream_channels: Shelf<NatsJetStreamChannel>,
     /// All Subscriptions.
@@ -184,8 +186,12 @@ impl World {
     }
 
     /// The kinds of channels that keep events.
-    fn backing_shelves(&self) -> [&dyn BackingShelf; 2] {
-        [&self.in_memory_channels, &self.nats_jet_stream_channels]
+    fn backing_shelves(&self) -> [&dyn BackingShelf; 3] {
+        [
+            &self.in_memory_channels,
+            &self.kafka_channels,
+            &self.nats_jet_stream_channels,
+        ]
     }
 
     fn backing_shelf(&self, kind: &str) -> Option<&dyn BackingShelf> {

@@ -78,6 +78,7 @@ fn kinds_come_in_the_order_of_installation() {
         "EventType",
         "Channel",
         "InMemoryChannel",
+        "KafkaChannel",
         "NatsJetStreamChannel",
         "Subscription",
         "KafkaSource",

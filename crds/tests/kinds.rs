@@ -5,8 +5,8 @@
 use heddle_crds::conditions::{ConditionSet, ConditionStatus, find};
 use heddle_crds::eventing::{Broker, BrokerStatus, Trigger, broker, event_type, trigger};
 use heddle_crds::messaging::{
-    Channel, InMemoryChannel, NatsJetStreamChannel, Subscription, channel, in_memory_channel,
-    nats_jet_stream_channel, subscription,
+    Channel, InMemoryChannel, KafkaChannel, NatsJetStreamChannel, Subscription, channel,
+    in_memory_channel, kafka_channel, nats_jet_stream_channel, subscription,
 };
 use heddle_crds::sources::kafka_source;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use kube::{CustomResourceExt, Resource};
 use serde_json::json;
 
 /// Everything that ready means to each kind, as Knative has it.
-const DEPENDENTS: [(ConditionSet, &[&str]); 8] = [
+const DEPENDENTS: [(ConditionSet, &[&str]); 10] = [
     (event_type::CONDITIONS, &["ReferenceExists"]),
     (
         broker::CONDITIONS,
@@ -56,6 +56,31 @@ const DEPENDENTS: [(ConditionSet, &[&str]); 8] = [
             "Addressable",
             "ChannelServiceReady",
             "DeadLetterSinkResolved",
+            "EventPoliciesReady",
+        ],
+    ),
+    (
+        broker::KAFKA_CONDITIONS,
+        &[
+            "Addressable",
+            "DataPlaneAvailable",
+            "TopicReady",
+            "ConfigMapUpdated",
+            "ConfigParsed",
+            "ProbeSucceeded",
+            "EventPoliciesReady",
+        ],
+    ),
+    (
+        kafka_channel::CONDITIONS,
+        &[
+            "Addressable",
+            "ChannelServiceReady",
+            "DataPlaneAvailable",
+            "TopicReady",
+            "ConfigMapUpdated",
+            "ConfigParsed",
+            "ProbeSucceeded",
             "EventPoliciesReady",
         ],
     ),
@@ -149,6 +174,10 @@ fn kinds_have_their_names() {
     assert_eq!(
         name::<InMemoryChannel>(),
         "inmemorychannels.messaging.knative.dev messaging.knative.dev/v1 InMemoryChannel"
+    );
+    assert_eq!(
+        name::<KafkaChannel>(),
+        "kafkachannels.messaging.knative.dev messaging.knative.dev/v1beta1 KafkaChannel"
     );
     assert_eq!(
         name::<NatsJetStreamChannel>(),

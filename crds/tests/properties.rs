@@ -102,6 +102,10 @@ fn good(kind: &ResourceKind) -> Value {
         "InMemoryChannel" => json!({
             "delivery": delivery, "subscribers": [{"uid": "u", "subscriberUri": "http://s"}],
         }),
+        "KafkaChannel" => json!({
+            "delivery": delivery, "numPartitions": 3, "replicationFactor": 2,
+            "retentionDuration": "PT1H",
+        }),
         "NatsJetStreamChannel" => json!({
             "delivery": delivery,
             "stream": {"overrideName": "s", "config": {

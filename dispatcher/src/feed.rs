@@ -43,6 +43,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::positions::Positions;
+use crate::quiet::Quiet;
 
 mod counts;
 mod inbox;
@@ -127,6 +128,7 @@ impl Feed {
         stop.run_until_cancelled(async {
             let mut tail = self.log.tail();
             let mut matching = Matching::default();
+            let mut troubles = Quiet::default();
             loop {
                 if !self.line.has_members() {
                     self.joined.notified().await;
@@ -143,7 +145,9 @@ impl Feed {
                     Ok(batch) => self.distribute(position, &batch, &mut matching).await,
                     Err(ReadError::Closed) => return self.part(),
                     Err(error) => {
-                        warn!(%error, offset = position, "the log could not be read");
+                        if let Some(held_back) = troubles.pass() {
+                            warn!(%error, offset = position, held_back, "the log could not be read");
+                        }
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

@@ -15,7 +15,9 @@ use heddle_crds::eventing::{Broker, EventType, Trigger};
 use heddle_crds::kube::queue::{Key, Queue};
 use heddle_crds::kube::watch::{Index, ObjectKey, watch};
 use heddle_crds::kube::writer::{Write, Writer};
-use heddle_crds::messaging::{Channel, InMemoryChannel, NatsJetStreamChannel, Subscription};
+use heddle_crds::messaging::{
+    Channel, InMemoryChannel, KafkaChannel, NatsJetStreamChannel, Subscription,
+};
 use heddle_crds::sources::KafkaSource;
 use heddle_crds::world::{Shelf, World};
 use heddle_dispatcher::control::{Control as ConsumerControl, dependents};
@@ -98,6 +100,7 @@ pub fn start(
     follow!(Broker, brokers);
     follow!(Channel, channels);
     follow!(InMemoryChannel, in_memory_channels);
+    follow!(KafkaChannel, kafka_channels);
     follow!(NatsJetStreamChannel, nats_jet_stream_channels);
     follow!(Trigger, triggers);
     follow!(Subscription, subscriptions);

@@ -42,6 +42,7 @@ impl Heddle {
             "channels" | "inmemorychannels" | "subscriptions" => {
                 "/apis/messaging.knative.dev/v1".to_owned()
             }
+            "kafkachannels" => "/apis/messaging.knative.dev/v1beta1".to_owned(),
             "natsjetstreamchannels" => "/apis/messaging.knative.dev/v1alpha1".to_owned(),
             "eventtypes" => "/apis/eventing.knative.dev/v1beta2".to_owned(),
             _ => "/apis/eventing.knative.dev/v1".to_owned(),

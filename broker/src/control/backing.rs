@@ -39,6 +39,8 @@ const IMPLEMENTATIONS: &[Implementation] = &[
         store: |_, _| Ok(StoreKind::Memory),
         remarks: |_, _, _, _| {},
     },
+    #[cfg(feature = "kafka")]
+    super::kafka_channel::IMPLEMENTATION,
     #[cfg(feature = "jetstream")]
     super::nats_jet_stream_channel::IMPLEMENTATION,
 ];

@@ -230,7 +230,14 @@ fn mark_kafka(
     fact: Option<&Result<LogStats, String>>,
 ) {
     #[cfg(feature = "kafka")]
-    super::kafka::mark(manage, refused, fact);
+    super::kafka::mark(
+        manage,
+        refused,
+        fact.map(|fact| match fact {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(reason.as_str()),
+        }),
+    );
     if let (None, Some(Ok(stats))) = (refused, fact) {
         mark_retention(manage, stats);
     }

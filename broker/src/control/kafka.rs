@@ -12,7 +12,6 @@ use heddle_crds::eventing::{Broker, broker as types};
 use heddle_crds::world::World;
 use kube::ResourceExt;
 
-use crate::log::LogStats;
 use crate::log::kafka::{Access, Mechanism, Sasl, Template, Tls};
 
 /// The class of these Brokers.
@@ -67,16 +66,25 @@ pub fn place(world: &World, broker: &Broker) -> Result<Place, String> {
             ));
         }
     };
-    let data = world.config_map(namespace, name).ok_or_else(|| {
-        format!("ConfigMap {namespace}/{name} does not exist; it says where Kafka is, like {SERVERS}: kafka:9092")
-    })?;
-    let config = Config {
-        place: format!("ConfigMap {namespace}/{name}"),
-        data,
-    };
+    let config = config(world, namespace, name)?;
     Ok(Place {
         access: access(world, namespace, &config)?,
         template: template(&config, broker)?,
+    })
+}
+
+/// How to reach the cluster of a ConfigMap in Knative's own namespace.
+pub(super) fn named(world: &World, name: &str) -> Result<Access, String> {
+    access(world, NAMESPACE, &config(world, NAMESPACE, name)?)
+}
+
+fn config<'a>(world: &'a World, namespace: &str, name: &str) -> Result<Config<'a>, String> {
+    let data = world.config_map(namespace, name).ok_or_else(|| {
+        format!("ConfigMap {namespace}/{name} does not exist; it says where Kafka is, like {SERVERS}: kafka:9092")
+    })?;
+    Ok(Config {
+        place: format!("ConfigMap {namespace}/{name}"),
+        data,
     })
 }
 
@@ -203,11 +211,11 @@ fn secured(
     })
 }
 
-/// Marks the conditions that only Brokers of this class have.
+/// Marks the conditions of what Kafka keeps: what is wrong with the configuration, or whether it is open.
 pub(super) fn mark(
     manage: &mut ConditionManager<'_>,
     refused: Option<&str>,
-    opened: Option<&Result<LogStats, String>>,
+    opened: Option<Result<(), &str>>,
 ) {
     manage.mark_true(types::DATA_PLANE_AVAILABLE);
     let config = [types::CONFIG_PARSED, types::CONFIG_MAP_UPDATED];
@@ -229,7 +237,7 @@ pub(super) fn mark(
     }
     for condition in [types::TOPIC_READY, types::PROBE_SUCCEEDED] {
         match opened {
-            Some(Ok(_)) => manage.mark_true(condition),
+            Some(Ok(())) => manage.mark_true(condition),
             Some(Err(reason)) => manage.mark_false(condition, "TopicNotOpen", reason),
             None => manage.mark_unknown(condition, "TopicOpening", "The topic is being opened."),
         }

@@ -10,6 +10,7 @@
 //! * [`event_type`]: EventType -> whether its referent exists; and EventTypes for events that came in.
 //! * [`jetstream`]: which NATS servers keep events, and in what kind of stream.
 //! * [`kafka`]: which Kafka cluster keeps the events of Brokers of the class `Kafka`.
+//! * [`kafka_channel`]: what is peculiar to KafkaChannels.
 //! * [`stores`]: what keeps logs.
 //! * [`apply`]: the executor.
 //! * [`sightings`]: notices which types of events come in.
@@ -25,6 +26,8 @@ pub mod event_type;
 pub mod jetstream;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_channel;
 #[cfg(feature = "jetstream")]
 pub mod nats_jet_stream_channel;
 pub mod report;

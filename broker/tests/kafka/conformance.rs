@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
 
 use super::server::{Cluster, jars};
-use super::{Connected, connect, topic, wait_to_open};
+use super::{Connected, PATIENCE, connect, topic, wait_to_open};
 
 /// The server of all tests in this process. It ends with the process.
 static SERVER: OnceCell<Cluster> = OnceCell::const_new();
@@ -75,7 +75,11 @@ fn blocking<T>(future: impl Future<Output = T>) -> T {
 
 fn connected(clock: &Arc<ManualClock>) -> Connected {
     let server = blocking(server(jars().unwrap()));
-    connect(Access::plain(&server.servers()), Arc::clone(clock) as _)
+    connect(
+        Access::plain(&server.servers()),
+        Arc::clone(clock) as _,
+        PATIENCE,
+    )
 }
 
 impl Subject for Kafka {

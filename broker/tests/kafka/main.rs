@@ -48,12 +48,14 @@ impl Drop for Connected {
     }
 }
 
-fn connect(access: Access, clock: Arc<dyn Clock>) -> Connected {
+/// A store whose appends may take so long. On a busy machine a server may be slow without being away.
+fn connect(access: Access, clock: Arc<dyn Clock>, timeout: Duration) -> Connected {
     let stop = CancellationToken::new();
     let options = Options {
         access,
         clock,
         upkeep: (Duration::from_millis(10), Duration::from_millis(50)),
+        timeout,
     };
     let tracker = TaskTracker::new();
     let counter = Arc::new(watch::Sender::new(0));

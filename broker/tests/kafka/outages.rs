@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use heddle_broker::clock::SystemClock;
 use heddle_broker::log::kafka::Access;
@@ -12,12 +13,18 @@ use super::connect;
 use super::server::{Cluster, jars};
 
 const ROUNDS: u64 = 3;
+/// Soon, as the server is killed and will not answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills_and_what_was_not_is_refused() {
     let Some(jars) = jars() else { return };
     let mut server = Cluster::single(&jars).await;
-    let connected = connect(Access::plain(&server.servers()), Arc::new(SystemClock));
+    let connected = connect(
+        Access::plain(&server.servers()),
+        Arc::new(SystemClock),
+        TIMEOUT,
+    );
     let partitions = connected.open("log", Retention::default()).unwrap();
     let log = partitions.first();
     let (mut acknowledged, mut refused, mut n) = (BTreeSet::new(), 0, 0);

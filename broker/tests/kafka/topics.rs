@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::server::{Cluster, jars};
-use super::{Connected, connect, wait_to_open};
+use super::{Connected, PATIENCE, connect, wait_to_open};
 
 fn config(server: &Cluster) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -80,7 +80,7 @@ fn write_as_others_do(server: &Cluster, topic: &str) {
 async fn known(log: &Arc<dyn Log>, tail: u64) {
     let mut tails = log.tail();
     let known = tails.wait_for(|known| *known >= tail);
-    let known = tokio::time::timeout(super::PATIENCE, known).await;
+    let known = tokio::time::timeout(PATIENCE, known).await;
     assert_eq!(*known.expect("the tail does not move").unwrap(), tail);
 }
 
@@ -88,7 +88,11 @@ async fn known(log: &Arc<dyn Log>, tail: u64) {
 async fn a_topic_of_others_is_read_to_its_end_and_never_deleted() {
     let Some(jars) = jars() else { return };
     let server = Cluster::single(&jars).await;
-    let connected = connect(Access::plain(&server.servers()), Arc::new(SystemClock));
+    let connected = connect(
+        Access::plain(&server.servers()),
+        Arc::new(SystemClock),
+        PATIENCE,
+    );
     make(&server, "theirs", 2).await;
     let partitions = external(&connected, "theirs");
     assert_eq!(partitions.all().len(), 2);
@@ -146,7 +150,11 @@ async fn a_topic_of_others_is_read_to_its_end_and_never_deleted() {
 async fn a_topic_that_is_not_there_yet_is_waited_for() {
     let Some(jars) = jars() else { return };
     let server = Cluster::single(&jars).await;
-    let connected = connect(Access::plain(&server.servers()), Arc::new(SystemClock));
+    let connected = connect(
+        Access::plain(&server.servers()),
+        Arc::new(SystemClock),
+        PATIENCE,
+    );
     let mut template = Template::new("late");
     template.external = true;
     let store = connected.store.with(template);

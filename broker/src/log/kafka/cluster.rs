@@ -106,6 +106,8 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Cluster {
     access: Access,
+    /// How long an append may take.
+    timeout: Duration,
     /// Positions that are to be seen in the cluster.
     pub(super) shown: Shown,
     pub(super) reach: Arc<Reach>,
@@ -130,7 +132,7 @@ impl std::fmt::Debug for Producing {
 impl Cluster {
     /// The cluster behind `access`, whose tasks run on `tracker` until `stop`.
     pub(super) fn start(
-        access: Access,
+        (access, timeout): (Access, Duration),
         clock: Arc<dyn Clock>,
         tracker: &TaskTracker,
         stop: CancellationToken,
@@ -138,6 +140,7 @@ impl Cluster {
         let this = Arc::new(Self {
             reach: Arc::new(Reach::new(&access.servers)),
             access,
+            timeout,
             shown: Shown::default(),
             clients: RwLock::default(),
             producer: RwLock::default(),
@@ -236,7 +239,7 @@ impl Cluster {
     }
 
     fn new_producer(&self) -> Result<Producer, KafkaError> {
-        produce::config(&self.access).create_with_context(self.context(true))
+        produce::config(&self.access, self.timeout).create_with_context(self.context(true))
     }
 
     /// Finds out whether the cluster can be reached, whenever that is in doubt.

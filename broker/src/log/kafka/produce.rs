@@ -1,8 +1,8 @@
 //! Appends on their way, and their acknowledgements.
 //!
 //! The library has the queue: it sends what it is given in the order of each partition, again where it has
-//! to, and keeps the order by numbers that the servers check. What is not acknowledged within [`TIMEOUT`]
-//! fails, and the producer of the event decides. An outage therefore costs no memory.
+//! to, and keeps the order by numbers that the servers check. What is not acknowledged within the store's
+//! timeout fails, and the producer of the event decides. An outage therefore costs no memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,19 +29,18 @@ pub const MAX_BYTES: usize = 64 << 20;
 pub const MAX_LOG_BYTES: usize = 16 << 20;
 /// What a record costs besides its event.
 pub(super) const OVERHEAD: usize = 512;
-/// How long an append may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of one record that the library may send; the topic's own limit is less.
 const MAX_REQUEST: usize = 64 << 20;
 
 /// What the producer is told.
-pub(super) fn config(access: &Access) -> ClientConfig {
+pub(super) fn config(access: &Access, timeout: Duration) -> ClientConfig {
+    let timeout = timeout.as_millis().to_string();
     let mut config = access.config();
     config
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        .set("message.timeout.ms", TIMEOUT.as_millis().to_string())
-        .set("request.timeout.ms", TIMEOUT.as_millis().to_string())
+        .set("message.timeout.ms", &timeout)
+        .set("request.timeout.ms", &timeout)
         .set("retry.backoff.ms", "50")
         .set("linger.ms", "1")
         .set("message.max.bytes", MAX_REQUEST.to_string())

@@ -30,6 +30,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// How often to look after a topic that is busy, and after one that is idle.
     pub upkeep: (Duration, Duration),
+    /// How long an append may take. The servers may have kept one that took longer.
+    pub timeout: Duration,
 }
 
 impl Options {
@@ -40,6 +42,7 @@ impl Options {
             access,
             clock: Arc::new(SystemClock),
             upkeep: (Duration::from_secs(1), Duration::from_secs(10)),
+            timeout: Duration::from_secs(5),
         }
     }
 }
@@ -98,10 +101,11 @@ impl KafkaStore {
             access,
             clock,
             upkeep: (least, most),
+            timeout,
         } = options;
         Self {
             inner: Arc::new(Inner {
-                cluster: Cluster::start(access, clock, tracker, stop),
+                cluster: Cluster::start((access, timeout), clock, tracker, stop),
                 pace: Pace { least, most },
                 logs: Mutex::default(),
                 changes,

@@ -132,6 +132,12 @@ async fn make(clients: &Clients, template: &Template) -> Result<(), String> {
     for result in made {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((name, RDKafkaErrorCode::InvalidReplicationFactor)) => {
+                let wanted = template.replication;
+                return Err(format!(
+                    "the topic {name} was not made: a replication factor of {wanted} is wanted, and the cluster has fewer servers"
+                ));
+            }
             Err((name, code)) => return Err(format!("the topic {name} was not made: {code}")),
         }
     }
