@@ -118,6 +118,11 @@ fn good(kind: &ResourceKind) -> Value {
         "Subscription" => json!({
             "channel": channel, "subscriber": {"uri": "http://s"}, "reply": {"ref": reference},
         }),
+        "KafkaSource" => json!({
+            "bootstrapServers": ["kafka:9092"], "topics": ["t"], "consumerGroup": "g",
+            "consumers": 2, "initialOffset": "earliest", "ordering": "unordered",
+            "sink": {"ref": reference}, "delivery": delivery,
+        }),
         _ => Value::Null,
     };
     let mut object = json!({"metadata": {"name": "it", "labels": {"a": "b"}}, "spec": spec});

@@ -7,9 +7,9 @@
 //!   hides other objects. What the index last had of it stays until it can be decoded again or
 //!   is deleted; after a start over it is not there.
 //! - An index sees whole states only: `reset` with everything, then single changes.
-//! - What no controller reads of an object's metadata does not get here: labels, by which the API
-//!   selects, and what clients write about their own writing (`managedFields`, kubectl's copy of
-//!   what it applied last). It is longer than everything else in most objects.
+//! - What no controller reads of an object's metadata does not get here: what clients write about
+//!   their own writing (`managedFields`, kubectl's copy of what it applied last). It is longer than
+//!   everything else in most objects.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -163,7 +163,6 @@ fn decoded<K: Resource>(kind: &str, DeserializeGuard(object): DeserializeGuard<K
 fn slim<K: Resource>(mut object: K) -> K {
     let metadata = object.meta_mut();
     metadata.managed_fields = None;
-    metadata.labels = None;
     if let Some(annotations) = &mut metadata.annotations
         && annotations.remove(LAST_APPLIED).is_some()
         && annotations.is_empty()
