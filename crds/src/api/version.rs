@@ -86,7 +86,7 @@ pub(crate) fn bytes(kind: &ResourceKind, object: &Object) -> Bytes {
     }
 }
 
-/// Writes [`bytes`].
+/// Writes [`bytes()`].
 pub(crate) fn write(kind: &ResourceKind, object: &Object, out: &mut BytesMut) {
     if is_current(kind, object) {
         object.json().write(out);
