@@ -1,6 +1,6 @@
 //! The clients of one cluster, and what watches over them.
 //!
-//! A producer for all topics, a few readers (see [`read`](super::read)), and one for administration. All
+//! A producer for all topics, a few readers (see [`super::read`]), and one for administration. All
 //! are made by a task, so that nothing else waits for it; until then the cluster cannot be reached.
 
 use std::sync::Arc;
