@@ -20,11 +20,11 @@ type Shape = (&'static str, fn(usize) -> String);
 
 pub(crate) const SHAPES: [Shape; 10] = [
     ("type = 'x', for comparison", |n| format!("type = 't{n}'")),
-    ("IN of 40 texts", |n| is_in("subject", n, 40)),
-    ("IN of 128 texts", |n| is_in("subject", n, 128)),
+    ("IN of 32 texts", |n| is_in("subject", n, 32)),
+    ("IN of 64 texts", |n| is_in("subject", n, 64)),
     ("IN of 1,000 texts", |n| is_in("subject", n, 1000)),
-    ("IN of 8 and IN of 16 texts", |n| {
-        let (one, other) = (is_in("subject", n % 10, 8), is_in("region", n / 10, 16));
+    ("two IN of 8 texts", |n| {
+        let (one, other) = (is_in("subject", n % 10, 8), is_in("region", n / 10, 8));
         format!("{one} AND {other}")
     }),
     ("three IN of 20 texts", |n| {
@@ -39,9 +39,9 @@ pub(crate) const SHAPES: [Shape; 10] = [
             2_147_483_646 - n
         )
     }),
-    ("128 alternatives of two attributes", |n| {
+    ("64 alternatives of two attributes", |n| {
         let pair = |m: usize| format!("subject = 's{}' AND region = 'r{m}'", m * 7 + n);
-        let all: Vec<_> = (0..128).map(|m| format!("({})", pair(m))).collect();
+        let all: Vec<_> = (0..64).map(|m| format!("({})", pair(m))).collect();
         all.join(" OR ")
     }),
     ("700 alternatives, then 500 conditions", |n| {

@@ -10,8 +10,8 @@ use std::fmt;
 
 use super::width::MAX_WIDTH;
 
-/// The most branches of a condition.
-pub(super) const MAX_BRANCHES: usize = 128;
+/// The most branches of a condition: each takes a place.
+pub(super) const MAX_BRANCHES: usize = MAX_WIDTH;
 /// The most branches that two conditions are multiplied out to.
 const MAX_PRODUCT: usize = 32;
 /// The most predicates of a branch.
