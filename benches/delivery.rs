@@ -2,7 +2,8 @@
 //! cores of one machine, and every event is looked for at the subscriber.
 //!
 //! First as fast as it goes (closed loop, 64 connections, at most 2,048 events undelivered), then
-//! at 1,000 events a second (open loop, latency from when an event was due). Contenders in turns:
+//! at 1,000 events a second (open loop, latency from when an event was due; beside it, how late a
+//! thread is woken that does nothing but sleep). Contenders in turns:
 //! a relay that does the same HTTP from memory and stores nothing, `heddle up` with one Trigger,
 //! and `heddle up` with ten Triggers of which one matches.
 //!
@@ -25,9 +26,10 @@ use std::time::{Duration, Instant};
 use support::bare::Role;
 use support::ledger::{Account, Ledger};
 use support::load::{self, Load};
+use support::pauses::Pauses;
 use support::process::{Bare, Heddle};
 use support::sink::Sink;
-use support::stats::{ratio, spread};
+use support::stats::{Latencies, ratio, spread};
 use support::{Result, procfs};
 
 const CONNECTIONS: usize = 64;
@@ -49,6 +51,7 @@ struct Contender {
     resident: f64,
     acks: [Vec<f64>; 3],
     arrivals: [Vec<f64>; 3],
+    pauses: [Vec<f64>; 3],
     total: Account,
 }
 
@@ -66,6 +69,7 @@ impl Contender {
             resident: 0.0,
             acks: Default::default(),
             arrivals: Default::default(),
+            pauses: Default::default(),
             total: Account::default(),
         }
     }
@@ -228,19 +232,28 @@ fn open(contender: &mut Contender, sink: &Sink, run: u64) -> Result<String> {
     let count = support::setting("HEDDLE_BENCH_OPEN_SECONDS", 5) * RATE;
     let ledger = Arc::new(Ledger::new(run, count as usize, None));
     sink.record(&ledger);
+    let pauses = Pauses::watch();
     load::open_loop(&contender.load(16), &ledger, RATE as f64, count as usize)?;
     drain(&ledger);
     let (acks, arrivals) = (ledger.ack_latencies(), ledger.arrival_latencies());
-    for (at, quantile) in QUANTILES.into_iter().enumerate() {
-        contender.acks[at].push(acks.quantile_ms(quantile));
-        contender.arrivals[at].push(arrivals.quantile_ms(quantile));
-    }
+    let pauses = pauses.finish()?;
+    keep(&mut contender.acks, &acks);
+    keep(&mut contender.arrivals, &arrivals);
+    keep(&mut contender.pauses, &pauses);
     contender.book(ledger.account());
     Ok(format!(
-        "ack {} ms, end to end {} ms",
+        "ack {} ms, end to end {} ms; a sleeping thread was late by {} ms",
         acks.text(),
-        arrivals.text()
+        arrivals.text(),
+        pauses.text()
     ))
+}
+
+/// Adds a round's quantiles to those of the rounds before.
+fn keep(samples: &mut [Vec<f64>; 3], round: &Latencies) {
+    for (samples, quantile) in samples.iter_mut().zip(QUANTILES) {
+        samples.push(round.quantile_ms(quantile));
+    }
 }
 
 /// Waits until all that was acknowledged has arrived, or nothing has for five seconds.
@@ -273,6 +286,13 @@ fn report(contenders: &[Contender]) {
     println!("|---|---|---|---|---|---|---|");
     for contender in contenders {
         let cells = contender.acks.iter().chain(&contender.arrivals);
+        let cells: Vec<String> = cells.map(|samples| spread(samples).text(2)).collect();
+        println!("| {} | {} |", contender.name, cells.join(" | "));
+    }
+    println!("\n| meanwhile, a thread that only sleeps was late by, ms | p50 | p99 | p99.9 |");
+    println!("|---|---|---|---|");
+    for contender in contenders {
+        let cells = contender.pauses.iter();
         let cells: Vec<String> = cells.map(|samples| spread(samples).text(2)).collect();
         println!("| {} | {} |", contender.name, cells.join(" | "));
     }

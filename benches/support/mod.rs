@@ -15,6 +15,7 @@ pub(crate) mod http;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod nats;
+pub(crate) mod pauses;
 pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod sink;
