@@ -1,9 +1,14 @@
 //! Devices that fail, disks that are full, directories that are in use.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{KEEP, SimFs, log, open, open_at};
+use crate::event::Event;
 use crate::log::segment::sim::Operation;
 use crate::log::suite::{ALL, event, read_all, until};
-use crate::log::{AppendError, Health, LogStore as _, ReadError};
+use crate::log::{AppendError, Health, Log, LogStore as _, Offset, ReadError};
 
 #[tokio::test]
 async fn a_failed_sync_or_write_ends_all_acknowledgements() {
@@ -80,6 +85,77 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
     assert_eq!(offsets.start, committed, "what was refused has left a hole");
     let (records, gaps) = read_all(&*log, 0).await;
     assert_eq!((records.len() as u64, gaps.len()), (committed + 1, 0));
+}
+
+/// Appends to two logs until told to stop. Returns what was acknowledged, by log and offset.
+async fn append_until(
+    logs: [Arc<dyn Log>; 2],
+    worker: u64,
+    stop: Arc<AtomicBool>,
+) -> Vec<(usize, Offset, Event)> {
+    let mut acknowledged = Vec::new();
+    for n in 0.. {
+        if stop.load(Ordering::Acquire) {
+            break;
+        }
+        let which = usize::from(n % 3 == 0);
+        let id = worker << 32 | n << 8;
+        let events: Vec<_> = (0..1 + n % 2).map(|m| event(id + m, 300)).collect();
+        let outcome = match logs[which].append(events.clone()) {
+            Ok(commit) => commit.await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(offsets) => acknowledged.extend(
+                offsets
+                    .zip(events)
+                    .map(|(offset, event)| (which, offset, event)),
+            ),
+            Err(AppendError::DiskFull) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    acknowledged
+}
+
+/// A group that is refused has given offsets that nobody got: those behind it get them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_groups_leave_no_hole() {
+    let disk = SimFs::default();
+    let store = open(&disk);
+    let logs = ["a", "b"].map(|name| log(&store, name));
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..8)
+        .map(|n| tokio::spawn(append_until(logs.clone(), n, Arc::clone(&stop))))
+        .collect();
+    for _ in 0..6 {
+        let next = logs[0].stats().next;
+        until("events are taken", async || logs[0].stats().next > next).await;
+        disk.leave_space(Some(2 << 10));
+        until("the disk is full", async || store.health() != Health::Ready).await;
+        disk.leave_space(None);
+        until("there is room", async || store.health() == Health::Ready).await;
+    }
+    stop.store(true, Ordering::Release);
+    let mut acknowledged = [BTreeMap::new(), BTreeMap::new()];
+    for worker in workers {
+        for (which, offset, event) in worker.await.unwrap() {
+            let twice = acknowledged[which].insert(offset, event);
+            assert_eq!(twice, None, "offset {offset} was given twice");
+        }
+    }
+    store.close();
+    let store = open(&disk);
+    for (name, acknowledged) in ["a", "b"].into_iter().zip(acknowledged) {
+        let (records, gaps) = read_all(&*log(&store, name), 0).await;
+        assert_eq!(gaps.len(), 0);
+        let found: BTreeMap<_, _> = records
+            .into_iter()
+            .map(|record| (record.offset, record.event))
+            .collect();
+        assert_eq!(found.len(), acknowledged.len(), "{name}");
+        assert!(found == acknowledged, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Power loss at random moments: what was committed stays, whatever of the rest the disk kept.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -8,7 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 use super::{SimFs, open_at};
 use crate::event::Event;
 use crate::log::suite::{event, read_all};
-use crate::log::{LogStore as _, Offset, Retention};
+use crate::log::{AppendError, LogStore as _, Offset, Retention};
 
 const SEGMENT: u64 = 16 << 10;
 
@@ -112,6 +113,13 @@ async fn cycles(seed: u64) {
     }
 }
 
+fn note(model: &mut Model, events: Vec<Event>, outcome: Result<Range<Offset>, AppendError>) {
+    if let Ok(offsets) = outcome {
+        model.next = model.next.max(offsets.end);
+        model.committed.extend(offsets.zip(events));
+    }
+}
+
 async fn work(
     store: &super::SegmentStore,
     disk: &SimFs,
@@ -124,6 +132,8 @@ async fn work(
         .iter()
         .map(|name| store.open(name, retention()).unwrap())
         .collect();
+    // Appends that are waited for later, so that more of them are on their way at once.
+    let mut waiting = Vec::new();
     while !disk.is_dead() {
         let mut commits = Vec::new();
         for _ in 0..random.random_range(1..5) {
@@ -133,11 +143,13 @@ async fn work(
                 commits.push((n, events, commit));
             }
         }
+        if random.random_bool(0.5) {
+            std::mem::swap(&mut waiting, &mut commits);
+        } else {
+            commits.splice(0..0, waiting.drain(..));
+        }
         for (n, events, commit) in commits {
-            if let Ok(offsets) = commit.await {
-                models[n].next = models[n].next.max(offsets.end);
-                models[n].committed.extend(offsets.zip(events));
-            }
+            note(&mut models[n], events, commit.await);
         }
         let n = random.random_range(0..logs.len());
         if random.random_bool(0.3) {
@@ -147,6 +159,9 @@ async fn work(
         if random.random_bool(0.1) {
             store.maintain();
         }
+    }
+    for (n, events, commit) in waiting {
+        note(&mut models[n], events, commit.await);
     }
 }
 
