@@ -148,6 +148,7 @@ async fn names(heddle: &Heddle) -> Vec<String> {
         "channels",
         "inmemorychannels",
         "kafkachannels",
+        "kafkasinks",
         "natsjetstreamchannels",
         "subscriptions",
     ] {

@@ -18,12 +18,26 @@ pub enum EntryKind {
     Broker,
     /// A channel: events pass as they are.
     Channel,
+    /// A KafkaSink: events pass as they are, and leave by a topic.
+    KafkaSink,
+}
+
+impl EntryKind {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Channel => "channel",
+            Self::KafkaSink => "kafkasink",
+        }
+    }
 }
 
 /// Something that takes events.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Broker or channel.
+    /// What it is.
     pub kind: EntryKind,
     /// The namespace of the resource.
     pub namespace: Arc<str>,
@@ -61,8 +75,31 @@ pub struct Directory {
     pub brokers: HashMap<String, Arc<Entry>>,
     /// Channels by "namespace/name".
     pub channels: HashMap<String, Arc<Entry>>,
+    /// KafkaSinks by "namespace/name".
+    pub kafka_sinks: HashMap<String, Arc<Entry>>,
     /// Channels by host name, lower case, without a port.
     pub hosts: HashMap<String, Arc<Entry>>,
+}
+
+impl Directory {
+    /// The addresses of a kind.
+    #[must_use]
+    pub fn of(&self, kind: EntryKind) -> &HashMap<String, Arc<Entry>> {
+        match kind {
+            EntryKind::Broker => &self.brokers,
+            EntryKind::Channel => &self.channels,
+            EntryKind::KafkaSink => &self.kafka_sinks,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, kind: EntryKind) -> &mut HashMap<String, Arc<Entry>> {
+        match kind {
+            EntryKind::Broker => &mut self.brokers,
+            EntryKind::Channel => &mut self.channels,
+            EntryKind::KafkaSink => &mut self.kafka_sinks,
+        }
+    }
 }
 
 /// The newest directory, shared between the control plane and the ingress.

@@ -66,19 +66,22 @@ async fn a_structured_event_is_kept_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn channels_are_reached_by_host_and_by_path_and_change_nothing() {
+async fn channels_and_sinks_are_reached_by_host_and_by_path_and_change_nothing() {
     let server = start().await;
     for (path, host) in [
         ("/", "CH.ns.example:8080"),
         ("/ns/ch", "x"),
+        ("/channels/ns/ch", "x"),
         ("http://ch.ns.example/", "x"),
+        ("/ns/ks", "x"),
+        ("/kafkasinks/ns/ks", "x"),
     ] {
         let request = binary(path, "ce-knativebrokerttl: 0\r\n", "x")
             .replace("Host: x", &format!("Host: {host}"));
         assert_eq!(server.ask(request).await.status, 202, "{path} {host}");
     }
     let appends = server.channel.appends();
-    assert_eq!(appends.len(), 3);
+    assert_eq!(appends.len(), 6);
     for append in appends {
         let names: Vec<_> = append[0].attributes().map(|a| (a.name, a.text)).collect();
         assert_eq!(

@@ -44,6 +44,7 @@ const KINDS: &[Registered] = &[
     Registered::custom::<messaging::NatsJetStreamChannel>(),
     Registered::custom::<messaging::Subscription>(),
     Registered::custom::<sources::KafkaSource>(),
+    Registered::custom::<eventing::KafkaSink>(),
 ];
 
 /// Every kind that the API serves, in each of its versions.

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 
 use crate::admission::config;
 use crate::duck::{Addressable, Destination, KReference};
-use crate::eventing::{Broker, EventType, Trigger};
+use crate::eventing::{Broker, EventType, KafkaSink, Trigger};
 use crate::messaging::{
     Backing, Backs, Channel, InMemoryChannel, KafkaChannel, NatsJetStreamChannel, Subscription,
 };
@@ -113,6 +113,8 @@ pub struct World {
     pub event_types: Shelf<EventType>,
     /// All KafkaSources.
     pub kafka_sources: Shelf<KafkaSource>,
+    /// All KafkaSinks.
+    pub kafka_sinks: Shelf<KafkaSink>,
     /// All ConfigMaps.
     pub config_maps: Shelf<ConfigMap>,
     /// All Secrets.
@@ -158,7 +160,7 @@ pub enum Unresolved {
     },
     /// Objects of this kind are not known to have addresses here.
     #[error(
-        "{kind} ({api_version}) has no address here; refer to a Broker or a channel, or give the URL as uri"
+        "{kind} ({api_version}) has no address here; refer to a Broker, a channel or a KafkaSink, or give the URL as uri"
     )]
     UnknownKind {
         /// The kind referred to.
@@ -270,6 +272,9 @@ impl World {
             ("eventing.knative.dev", "EventType") => {
                 self.event_types.get(namespace, name).is_some()
             }
+            ("eventing.knative.dev", "KafkaSink") => {
+                self.kafka_sinks.get(namespace, name).is_some()
+            }
             ("messaging.knative.dev", "Channel") => self.channels.get(namespace, name).is_some(),
             ("messaging.knative.dev", "Subscription") => {
                 self.subscriptions.get(namespace, name).is_some()
@@ -303,6 +308,12 @@ impl World {
                         .status
                         .as_ref()
                         .and_then(|status| status.address.clone())
+                })
+            }
+            ("eventing.knative.dev", "KafkaSink") => {
+                self.kafka_sinks.get(namespace, &to.name).map(|sink| {
+                    let status = sink.status.as_ref();
+                    status.and_then(|status| status.address.clone())
                 })
             }
             ("messaging.knative.dev", kind) if self.backing_shelf(kind).is_some() => {

@@ -82,6 +82,7 @@ fn kinds_come_in_the_order_of_installation() {
         "NatsJetStreamChannel",
         "Subscription",
         "KafkaSource",
+        "KafkaSink",
     ];
     assert_eq!(want, known);
 }

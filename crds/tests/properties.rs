@@ -123,6 +123,11 @@ fn good(kind: &ResourceKind) -> Value {
             "consumers": 2, "initialOffset": "earliest", "ordering": "unordered",
             "sink": {"ref": reference}, "delivery": delivery,
         }),
+        "KafkaSink" => json!({
+            "topic": "t", "bootstrapServers": ["kafka:9092"], "numPartitions": 3,
+            "replicationFactor": 1, "contentMode": "structured",
+            "auth": {"secret": {"ref": {"name": "s"}}},
+        }),
         _ => Value::Null,
     };
     let mut object = json!({"metadata": {"name": "it", "labels": {"a": "b"}}, "spec": spec});

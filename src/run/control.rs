@@ -11,7 +11,7 @@ use heddle_broker::control::sightings::Sightings;
 use heddle_broker::control::{
     Control as BrokerControl, dependents as broker_dependents, keeps_events,
 };
-use heddle_crds::eventing::{Broker, EventType, Trigger};
+use heddle_crds::eventing::{Broker, EventType, KafkaSink, Trigger};
 use heddle_crds::kube::queue::{Key, Queue};
 use heddle_crds::kube::watch::{Index, ObjectKey, watch};
 use heddle_crds::kube::writer::{Write, Writer};
@@ -106,6 +106,7 @@ pub fn start(
     follow!(Subscription, subscriptions);
     follow!(EventType, event_types);
     follow!(KafkaSource, kafka_sources);
+    follow!(KafkaSink, kafka_sinks);
     let (reached, synced) = progress::channel(Progress::Watching);
     let writer = Writer::new(client.clone());
     let stop = stop.clone();
@@ -290,6 +291,12 @@ fn push_all(shared: &Shared, wanted: impl Fn(&str) -> bool) {
             .kafka_sources
             .iter()
             .map(|object| Key::of("KafkaSource", &**object)),
+    );
+    keys.extend(
+        world
+            .kafka_sinks
+            .iter()
+            .map(|object| Key::of("KafkaSink", &**object)),
     );
     drop(world);
     for key in keys.into_iter().filter(|key| wanted(key.kind)) {

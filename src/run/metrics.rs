@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use heddle_broker::directory::{Entry, EntryKind, SharedDirectory};
+use heddle_broker::directory::{Entry, SharedDirectory};
 use heddle_broker::log::segment::SegmentStore;
 use heddle_broker::log::{Health, LogStats, LogStore};
 use prometheus_client::collector::Collector;
@@ -187,12 +187,8 @@ fn family<M: EncodeMetric>(
     let kind = value(first).metric_type();
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
     for (entry, stats) in entries {
-        let kind = match entry.kind {
-            EntryKind::Broker => "broker",
-            EntryKind::Channel => "channel",
-        };
         let labels = [
-            ("kind", kind),
+            ("kind", entry.kind.name()),
             ("namespace", &*entry.namespace),
             ("name", &*entry.name),
         ];

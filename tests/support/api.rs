@@ -38,6 +38,7 @@ impl Heddle {
     pub(crate) fn resources(&self, plural: &str) -> String {
         let group = match plural {
             "configmaps" | "secrets" => "/api/v1".to_owned(),
+            "kafkasinks" => "/apis/eventing.knative.dev/v1alpha1".to_owned(),
             "kafkasources" => "/apis/sources.knative.dev/v1beta1".to_owned(),
             "channels" | "inmemorychannels" | "subscriptions" => {
                 "/apis/messaging.knative.dev/v1".to_owned()
@@ -129,15 +130,20 @@ impl Heddle {
 
     /// Posts an event in binary mode and gives the answer, whatever it is.
     pub(crate) async fn post(&self, broker: &str, event: &Event<'_>) -> Response {
-        let headers = event.headers();
-        self.http
-            .send(
-                Method::POST,
-                &self.broker(broker),
-                &headers,
-                event.data.clone(),
-            )
-            .await
+        self.post_to(&self.broker(broker), event).await
+    }
+
+    /// The same at any address.
+    pub(crate) async fn post_to(&self, url: &str, event: &Event<'_>) -> Response {
+        let (headers, data) = (event.headers(), event.data.clone());
+        self.http.send(Method::POST, url, &headers, data).await
+    }
+
+    /// Deletes a resource.
+    pub(crate) async fn delete(&self, plural: &str, name: &str) {
+        let url = format!("{}/{name}", self.resources(plural));
+        let sent = self.http.send(Method::DELETE, &url, &[], "");
+        sent.await.expect(200);
     }
 
     /// Posts an event that must be accepted.

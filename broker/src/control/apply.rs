@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Facts, Step, StoreKind, Stores, plan};
+use super::{Facts, Step, StoreKind, Stores, kafka_sink, plan};
 use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
 use crate::log::absent::AbsentLog;
 use crate::log::{Health, Log, Partitions, Retention};
@@ -110,12 +110,20 @@ impl Control {
                     .backings()
                     .map(|channel| super::backing::log_of(&channel)),
             )
+            .chain(
+                world
+                    .kafka_sinks
+                    .iter()
+                    .map(|sink| kafka_sink::log_of(sink)),
+            )
             .collect();
         let of_kinds = world
             .backing_kinds()
             .into_iter()
             .map(super::backing::log_kind);
-        let ours: BTreeSet<String> = of_kinds.chain(["broker".to_owned()]).collect();
+        let ours: BTreeSet<String> = of_kinds
+            .chain(["broker", kafka_sink::LOG_KIND].map(str::to_owned))
+            .collect();
         let orphans: Vec<String> = (self.kept.iter())
             .filter(|name| {
                 name.split('/')
@@ -207,21 +215,27 @@ impl Control {
         news
     }
 
-    /// Notes whether the store of a log can keep its promises. Whether that is new.
+    /// Notes whether the store of a log can keep its promises, and owns what keeps it. Whether that is new.
     fn look_at_store(&mut self, store: &StoreKind, name: &str) -> bool {
-        let trouble = match self.stores.of(store).health() {
+        let store = self.stores.of(store);
+        let owned = &mut self.facts.owned;
+        let mut news = match store.owns(name) && self.open.contains(name) {
+            true => owned.insert(name.to_owned()),
+            false => owned.remove(name),
+        };
+        let trouble = match store.health() {
             Health::Ready => None,
             Health::Degraded(reason) | Health::Failed(reason) => Some(reason),
         };
         let troubles = &mut self.facts.troubles;
-        if troubles.get(name) == trouble.as_ref() {
-            return false;
+        if troubles.get(name) != trouble.as_ref() {
+            match trouble {
+                Some(trouble) => troubles.insert(name.to_owned(), trouble),
+                None => troubles.remove(name),
+            };
+            news = true;
         }
-        match trouble {
-            Some(trouble) => troubles.insert(name.to_owned(), trouble),
-            None => troubles.remove(name),
-        };
-        true
+        news
     }
 
     fn remove_logs(&mut self, prefix: &str, keep: Option<&str>) {
@@ -249,6 +263,7 @@ impl Control {
         self.open.remove(name);
         self.asked.remove(name);
         self.facts.logs.remove(name);
+        self.facts.owned.remove(name);
         self.facts.troubles.remove(name);
     }
 
@@ -257,51 +272,34 @@ impl Control {
         let log = log.unwrap_or_else(|| self.absent.clone());
         let address = format!("{namespace}/{name}");
         let current = self.directory.load();
-        let served = match kind {
-            EntryKind::Broker => current.brokers.get(&address),
-            EntryKind::Channel => current.channels.get(&address),
-        };
+        let served = current.of(kind).get(&address);
         if served.is_some_and(|entry| entry.logs == log) {
             return;
         }
         let entry = Arc::new(Entry::new(kind, namespace, name, log));
         let mut next = Directory::clone(&current);
-        match kind {
-            EntryKind::Broker => {
-                next.brokers.insert(address, entry);
-            }
-            EntryKind::Channel => {
-                for host in hosts(namespace, name) {
-                    next.hosts.insert(host, Arc::clone(&entry));
-                }
-                next.channels.insert(address, entry);
+        if kind == EntryKind::Channel {
+            for host in hosts(namespace, name) {
+                next.hosts.insert(host, Arc::clone(&entry));
             }
         }
+        next.of_mut(kind).insert(address, entry);
         self.directory.store(Arc::new(next));
     }
 
     fn withdraw(&self, kind: EntryKind, namespace: &str, name: &str) {
         let address = format!("{namespace}/{name}");
         let current = self.directory.load();
-        let served = match kind {
-            EntryKind::Broker => current.brokers.contains_key(&address),
-            EntryKind::Channel => current.channels.contains_key(&address),
-        };
-        if !served {
+        if !current.of(kind).contains_key(&address) {
             return;
         }
         let mut next = Directory::clone(&current);
-        match kind {
-            EntryKind::Broker => {
-                next.brokers.remove(&address);
-            }
-            EntryKind::Channel => {
-                for host in hosts(namespace, name) {
-                    next.hosts.remove(&host);
-                }
-                next.channels.remove(&address);
+        if kind == EntryKind::Channel {
+            for host in hosts(namespace, name) {
+                next.hosts.remove(&host);
             }
         }
+        next.of_mut(kind).remove(&address);
         self.directory.store(Arc::new(next));
     }
 }

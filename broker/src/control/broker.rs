@@ -229,8 +229,7 @@ fn mark_kafka(
     refused: Option<&str>,
     fact: Option<&Result<LogStats, String>>,
 ) {
-    #[cfg(feature = "kafka")]
-    super::kafka::mark(
+    report::mark_kafka(
         manage,
         refused,
         fact.map(|fact| match fact {

@@ -7,12 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use heddle_crds::conditions::ConditionManager;
-use heddle_crds::eventing::{Broker, broker as types};
+use heddle_crds::eventing::Broker;
 use heddle_crds::world::World;
 use kube::ResourceExt;
 
-use crate::log::kafka::{Access, Mechanism, Sasl, Template, Tls};
+use crate::log::kafka::{Access, Mechanism, Owner, Sasl, Template, Tls};
 
 /// The class of these Brokers.
 pub const CLASS: &str = "Kafka";
@@ -121,14 +120,19 @@ fn template(config: &Config<'_>, broker: &Broker) -> Result<Template, String> {
         let name = key.strip_prefix(SETTING)?;
         Some((name.to_owned(), value.trim().to_owned()))
     });
+    let topic = external.cloned().unwrap_or_else(own);
+    let owner = match external {
+        Some(_) => Owner::Others,
+        None => Owner::Log,
+    };
     Ok(Template {
-        external: external.is_some(),
-        topic: external.cloned().unwrap_or_else(own),
+        owner,
         partitions: config
             .number(PARTITIONS, STANDARD.0, MAX_PARTITIONS)?
             .into(),
         replication: config.number(REPLICATION, STANDARD.1, MAX_REPLICATION)?,
         settings: settings.collect(),
+        ..Template::new(&topic)
     })
 }
 
@@ -143,13 +147,20 @@ fn access(world: &World, namespace: &str, config: &Config<'_>) -> Result<Access,
     let Some(name) = config.get(SECRET) else {
         return Ok(access);
     };
+    let named = format!("{SECRET} in {}", config.place);
+    guarded(world, access, (namespace, name), &named)
+}
+
+/// The same servers, entered with what a Secret says. `named` is what names the Secret.
+pub(super) fn guarded(
+    world: &World,
+    access: Access,
+    (namespace, name): (&str, &str),
+    named: &str,
+) -> Result<Access, String> {
     let place = format!("Secret {namespace}/{name}");
-    let secret = world.secrets.get(namespace, name).ok_or_else(|| {
-        format!(
-            "{place} does not exist; {SECRET} in {} names it",
-            config.place
-        )
-    })?;
+    let secret = world.secrets.get(namespace, name);
+    let secret = secret.ok_or_else(|| format!("{place} does not exist; {named} names it"))?;
     let get = |key: &str| {
         let value = secret.data.as_ref()?.get(key)?;
         String::from_utf8(value.0.clone())
@@ -209,39 +220,6 @@ fn secured(
         sasl: sasl.transpose()?,
         ..access
     })
-}
-
-/// Marks the conditions of what Kafka keeps: what is wrong with the configuration, or whether it is open.
-pub(super) fn mark(
-    manage: &mut ConditionManager<'_>,
-    refused: Option<&str>,
-    opened: Option<Result<(), &str>>,
-) {
-    manage.mark_true(types::DATA_PLANE_AVAILABLE);
-    let config = [types::CONFIG_PARSED, types::CONFIG_MAP_UPDATED];
-    if let Some(reason) = refused {
-        for condition in config {
-            manage.mark_false(condition, "ConfigInvalid", reason);
-        }
-        for condition in [types::TOPIC_READY, types::PROBE_SUCCEEDED] {
-            manage.mark_unknown(
-                condition,
-                "ConfigInvalid",
-                "The configuration cannot be used.",
-            );
-        }
-        return;
-    }
-    for condition in config {
-        manage.mark_true(condition);
-    }
-    for condition in [types::TOPIC_READY, types::PROBE_SUCCEEDED] {
-        match opened {
-            Some(Ok(())) => manage.mark_true(condition),
-            Some(Err(reason)) => manage.mark_false(condition, "TopicNotOpen", reason),
-            None => manage.mark_unknown(condition, "TopicOpening", "The topic is being opened."),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -308,11 +286,10 @@ mod tests {
         assert_eq!(
             place.template,
             Template {
-                topic: "knative-broker-ns-b".to_owned(),
-                external: false,
                 partitions: 4,
                 replication: 2,
                 settings: [("retention.ms".to_owned(), "1000".to_owned())].into(),
+                ..Template::new("knative-broker-ns-b")
             }
         );
     }
@@ -325,8 +302,8 @@ mod tests {
         let world = world(&json!({"bootstrap.servers": "a:1"}), &json!({}));
         let template = place(&world, &broker).unwrap().template;
         assert_eq!(
-            (template.topic.as_str(), template.external),
-            ("theirs", true)
+            (template.topic.as_str(), template.owner),
+            ("theirs", Owner::Others)
         );
         assert_eq!((template.partitions, template.replication), (10, 3));
     }

@@ -10,7 +10,7 @@ use heddle_crds::world::World;
 
 use super::StoreKind;
 use super::backing::Implementation;
-use super::{broker, kafka};
+use super::{broker, kafka, report};
 use crate::log::kafka::Template;
 
 pub(super) const IMPLEMENTATION: Implementation = Implementation {
@@ -31,11 +31,10 @@ fn store(world: &World, channel: &Backing<'_>) -> Result<StoreKind, String> {
     let place = kafka::Place {
         access: kafka::named(world, CONFIG_MAP)?,
         template: Template {
-            topic: format!("knative-messaging-kafka.{namespace}.{name}"),
-            external: false,
             partitions: spec.num_partitions.unsigned_abs(),
             replication: spec.replication_factor.unsigned_abs(),
             settings: settings.into(),
+            ..Template::new(&format!("knative-messaging-kafka.{namespace}.{name}"))
         },
     };
     Ok(StoreKind::Kafka(place.into()))
@@ -48,9 +47,9 @@ fn remarks(
     manage: &mut ConditionManager<'_>,
 ) {
     match store(world, channel) {
-        Err(reason) => kafka::mark(manage, Some(&reason), None),
+        Err(reason) => report::mark_kafka(manage, Some(&reason), None),
         Ok(store) => {
-            kafka::mark(manage, None, Some(trouble.map_or(Ok(()), Err)));
+            report::mark_kafka(manage, None, Some(trouble.map_or(Ok(()), Err)));
             broker::mark_durability(manage, &store);
         }
     }

@@ -11,6 +11,7 @@
 //! * [`jetstream`]: which NATS servers keep events, and in what kind of stream.
 //! * [`kafka`]: which Kafka cluster keeps the events of Brokers of the class `Kafka`.
 //! * [`kafka_channel`]: what is peculiar to KafkaChannels.
+//! * [`kafka_sink`]: KafkaSink -> a topic that is written to, an address, conditions.
 //! * [`stores`]: what keeps logs.
 //! * [`apply`]: the executor.
 //! * [`sightings`]: notices which types of events come in.
@@ -28,13 +29,14 @@ pub mod jetstream;
 pub mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_channel;
+pub mod kafka_sink;
 #[cfg(feature = "jetstream")]
 pub mod nats_jet_stream_channel;
 pub mod report;
 pub mod sightings;
 pub mod stores;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 #[cfg(any(feature = "jetstream", feature = "kafka"))]
 use std::sync::Arc;
 
@@ -72,6 +74,8 @@ pub struct Facts {
     pub ingress_url: String,
     /// The logs that were opened, or why they could not be.
     pub logs: BTreeMap<String, Result<LogStats, String>>,
+    /// The logs that are open and go with what keeps them.
+    pub owned: BTreeSet<String>,
     /// What is wrong with the stores of logs that are open; they refuse events, or may soon.
     pub troubles: BTreeMap<String, String>,
 }
@@ -97,7 +101,7 @@ pub enum Step {
     },
     /// Take events at an address.
     Serve {
-        /// Broker or channel.
+        /// What takes them.
         kind: EntryKind,
         /// The namespace of the object.
         namespace: String,
@@ -108,7 +112,7 @@ pub enum Step {
     },
     /// Take no events there any more.
     Withdraw {
-        /// Broker or channel.
+        /// What took them.
         kind: EntryKind,
         /// The namespace of the object.
         namespace: String,
@@ -207,6 +211,7 @@ pub fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step
         "Broker" => broker::plan(world, facts, key, now),
         "Channel" => channel::plan(world, key, now),
         "EventType" => event_type::plan(world, key, now),
+        "KafkaSink" => kafka_sink::plan(world, facts, key, now),
         kind => match backing::implementation(kind) {
             Some(known) => backing::plan(known, world, facts, key, now),
             None => Vec::new(),
@@ -217,7 +222,7 @@ pub fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step
 /// Whether objects of a kind have logs.
 #[must_use]
 pub fn keeps_events(kind: &str) -> bool {
-    kind == "Broker" || backing::implementation(kind).is_some()
+    matches!(kind, "Broker" | "KafkaSink") || backing::implementation(kind).is_some()
 }
 
 /// The keys that have to be looked at again when the object `key` has changed, because of what
@@ -225,6 +230,7 @@ pub fn keeps_events(kind: &str) -> bool {
 #[must_use]
 pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
     let mut keys = event_type::dependents(world, key);
+    keys.extend(kafka_sink::dependents(world, key));
     #[cfg(feature = "jetstream")]
     if jetstream::depends_on(key) {
         let brokers = world.brokers.iter();

@@ -2,6 +2,7 @@
 
 use heddle_crds::conditions::ConditionManager;
 use heddle_crds::duck::{Addressable, DeliveryStatus};
+use heddle_crds::eventing::broker;
 use heddle_crds::world::Resolved;
 
 /// The one address of something that the ingress serves.
@@ -22,6 +23,39 @@ pub(super) fn mark_store(manage: &mut ConditionManager<'_>, trouble: Option<&Str
     match trouble {
         Some(reason) => manage.mark_false(LOG_REACHABLE, "StoreInTrouble", reason),
         None => drop(manage.clear(LOG_REACHABLE)),
+    }
+}
+
+/// Marks the conditions of what Kafka keeps: what is wrong with the configuration, or whether it is open.
+pub(super) fn mark_kafka(
+    manage: &mut ConditionManager<'_>,
+    refused: Option<&str>,
+    opened: Option<Result<(), &str>>,
+) {
+    manage.mark_true(broker::DATA_PLANE_AVAILABLE);
+    let config = [broker::CONFIG_PARSED, broker::CONFIG_MAP_UPDATED];
+    if let Some(reason) = refused {
+        for condition in config {
+            manage.mark_false(condition, "ConfigInvalid", reason);
+        }
+        for condition in [broker::TOPIC_READY, broker::PROBE_SUCCEEDED] {
+            manage.mark_unknown(
+                condition,
+                "ConfigInvalid",
+                "The configuration cannot be used.",
+            );
+        }
+        return;
+    }
+    for condition in config {
+        manage.mark_true(condition);
+    }
+    for condition in [broker::TOPIC_READY, broker::PROBE_SUCCEEDED] {
+        match opened {
+            Some(Ok(())) => manage.mark_true(condition),
+            Some(Err(reason)) => manage.mark_false(condition, "TopicNotOpen", reason),
+            None => manage.mark_unknown(condition, "TopicOpening", "The topic is being opened."),
+        }
     }
 }
 

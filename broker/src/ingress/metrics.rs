@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::directory::{Entry, EntryKind};
+use crate::directory::Entry;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
@@ -101,10 +101,7 @@ impl Metrics {
             let labels = EntryLabels {
                 namespace: Arc::clone(&entry.namespace),
                 name: Arc::clone(&entry.name),
-                kind: match entry.kind {
-                    EntryKind::Broker => "broker",
-                    EntryKind::Channel => "channel",
-                },
+                kind: entry.kind.name(),
             };
             self.events.get_or_create(&labels).clone()
         });

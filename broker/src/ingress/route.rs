@@ -1,7 +1,7 @@
-//! Which broker or channel a request is for: by its Host, or else by its path.
+//! What a request is for: by its Host, or else by its path.
 //!
-//! `/<namespace>/<name>` is a broker, or the channel of that name where there is no such broker;
-//! `/channels/<namespace>/<name>` is a channel.
+//! `/<namespace>/<name>` is a broker, or where there is none, the channel or the KafkaSink of that name;
+//! `/channels/<namespace>/<name>` is a channel, `/kafkasinks/<namespace>/<name>` a KafkaSink.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use http::request::Parts;
 use http::{Uri, Version};
 
 use super::error::{IngressError, cut};
-use crate::directory::{Directory, Entry};
+use crate::directory::{Directory, Entry, EntryKind};
 
-/// Finds the entry. Channel hosts come first, then brokers by path, then channels by path.
+/// Finds the entry. Channel hosts come first, then what has a path.
 pub(super) fn find(directory: &Directory, head: &Parts) -> Result<Arc<Entry>, IngressError> {
     let host = host(head)?;
     let path = head.uri.path();
@@ -32,15 +32,21 @@ pub(super) fn find(directory: &Directory, head: &Parts) -> Result<Arc<Entry>, In
     }
     let key = path.strip_prefix('/').unwrap_or(path);
     let key = key.strip_suffix('/').unwrap_or(key);
-    // Two parts may name a broker or a channel; behind the prefix they name a channel for certain,
-    // which is why addresses of channels have it.
-    let found = match key.strip_prefix("channels/") {
-        Some(channel) if is_pair(channel) => directory.channels.get(channel),
-        _ if is_pair(key) => directory
-            .brokers
-            .get(key)
-            .or_else(|| directory.channels.get(key)),
-        _ => return Err(IngressError::BadPath),
+    // Two parts may name anything; behind a prefix they name one kind for certain, which is why addresses
+    // of channels and sinks have it.
+    let found = if is_pair(key) {
+        let all = [EntryKind::Broker, EntryKind::Channel, EntryKind::KafkaSink];
+        all.into_iter().find_map(|kind| directory.of(kind).get(key))
+    } else {
+        let (kind, rest) = match key.split_once('/') {
+            Some(("channels", rest)) => (EntryKind::Channel, rest),
+            Some(("kafkasinks", rest)) => (EntryKind::KafkaSink, rest),
+            _ => return Err(IngressError::BadPath),
+        };
+        if !is_pair(rest) {
+            return Err(IngressError::BadPath);
+        }
+        directory.of(kind).get(rest)
     };
     found
         .map(Arc::clone)

@@ -336,6 +336,11 @@ pub trait LogStore: Send + Sync + std::fmt::Debug + 'static {
     /// Removes the log and all of its events. Removing what is not there is no error.
     fn remove(&self, name: &str) -> Result<(), OpenError>;
 
+    /// Whether what keeps an open log goes with it when it is removed.
+    fn owns(&self, _name: &str) -> bool {
+        true
+    }
+
     /// The names of all logs that are kept, open or not.
     fn names(&self) -> Vec<String>;
 

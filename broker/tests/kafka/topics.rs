@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heddle_broker::clock::SystemClock;
-use heddle_broker::log::kafka::{Access, Template};
+use heddle_broker::log::kafka::{Access, Owner, Template};
 use heddle_broker::log::suite::{ALL, event, fill, read_all, until};
 use heddle_broker::log::{Gap, GapReason, Log, LogStore as _, Partitions, Retention};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -31,7 +31,7 @@ async fn make(server: &Cluster, topic: &str, partitions: i32) {
 
 fn external(connected: &Connected, topic: &str) -> Partitions {
     let mut template = Template::new(topic);
-    template.external = true;
+    template.owner = Owner::Others;
     let store = connected.store.with(template);
     let keep = Retention::default();
     wait_to_open(&store, connected.changes.clone(), topic, keep).unwrap()
@@ -156,7 +156,7 @@ async fn a_topic_that_is_not_there_yet_is_waited_for() {
         PATIENCE,
     );
     let mut template = Template::new("late");
-    template.external = true;
+    template.owner = Owner::Others;
     let store = connected.store.with(template);
     until("it is said that the topic is missing", async || {
         let opened = store.open_all("late", Retention::default());

@@ -178,6 +178,10 @@ impl Server {
             brokers: HashMap::from([("ns/b".into(), entry(EntryKind::Broker, "b", &broker))]),
             channels: HashMap::from([("ns/ch".into(), Arc::clone(&ch))]),
             hosts: HashMap::from([("ch.ns.example".into(), ch)]),
+            kafka_sinks: HashMap::from([(
+                "ns/ks".into(),
+                entry(EntryKind::KafkaSink, "ks", &channel),
+            )]),
         };
         let mut registry = Registry::default();
         let clock = ManualClock::new(NOW.parse().unwrap());

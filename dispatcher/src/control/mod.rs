@@ -121,7 +121,8 @@ pub fn dependents(world: &World, key: &Key) -> Vec<Key> {
     };
     let mut keys = Vec::new();
     let kinds = world.backing_kinds();
-    if matches!(key.kind, "Broker" | "Channel" | "ConfigMap") || kinds.contains(&key.kind) {
+    let known = ["Broker", "Channel", "ConfigMap", "KafkaSink"];
+    if known.contains(&key.kind) || kinds.contains(&key.kind) {
         for trigger in world.triggers.iter() {
             let spec = &trigger.spec;
             let mine =

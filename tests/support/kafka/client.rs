@@ -1,12 +1,13 @@
 //! A Kafka client for tests: makes topics, writes and reads records, and looks at groups.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::super::wait;
@@ -46,6 +47,27 @@ impl Client {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let made = admin.create_topics([&new], &AdminOptions::new()).await;
         made.unwrap().pop().unwrap().unwrap();
+    }
+
+    /// The number of partitions of each topic.
+    pub(crate) fn topics(&self) -> BTreeMap<String, usize> {
+        let client = self.producer.client();
+        let metadata = client.fetch_metadata(None, REQUEST).unwrap();
+        let topics = metadata.topics().iter();
+        let topics = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
+        topics.collect()
+    }
+
+    /// Waits until a topic is gone.
+    pub(crate) async fn deleted(&self, topic: &str) {
+        wait::until_now("the topic to be deleted", || {
+            let topics = self.topics();
+            if topics.contains_key(topic) {
+                return Err(format!("{topics:?}"));
+            }
+            Ok(())
+        })
+        .await;
     }
 
     /// Writes a record, and waits until it is acknowledged.

@@ -38,6 +38,9 @@
 //! [`LogStore::names`](super::LogStore::names) knows the logs that this process was told of: a topic has
 //! no place for the name of its log.
 //!
+//! A topic may also be one that others read, whose log is only written to ([`Owner::Readers`]): its records
+//! are those of the binding and nothing else ([`Form`]).
+//!
 //! Everything that waits is bounded: [`MAX_LOG_BYTES`] a partition and [`MAX_BYTES`] a cluster, then
 //! appends are refused; while the cluster cannot be reached, appends are refused at once. What is read
 //! ahead is bounded for each partition and reader.
@@ -56,6 +59,6 @@ mod upkeep;
 
 pub use self::access::{Access, Mechanism, Sasl, Tls};
 pub use self::produce::{MAX_BYTES, MAX_LOG_BYTES};
-pub use self::record::{Unreadable, read as read_record};
+pub use self::record::{Form, Unreadable, read as read_record};
 pub use self::store::{KafkaStore, Options};
-pub use self::topic::Template;
+pub use self::topic::{Owner, Template};

@@ -148,8 +148,9 @@ pub(super) fn send(
         }),
     });
     let accepted = log.now();
+    let form = *log.topic.form.read();
     for event in events {
-        let (headers, data) = record::write(event, accepted);
+        let (headers, data) = record::write(event, form, accepted);
         let key = record::key(event);
         let mut record =
             BaseRecord::with_opaque_to(&log.topic.name, Box::new(Sent(Arc::clone(&unit))))

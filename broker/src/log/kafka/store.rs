@@ -4,7 +4,7 @@
 //! or made by a task, and until that is done, opening is an error that says what is going on. A counter
 //! that the caller gives tells when it is worth asking again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::access::Access;
 use super::cluster::{Cluster, PAUSE};
 use super::log::{KafkaLog, Shared};
-use super::topic::{self, Template, Topic};
+use super::topic::{self, Owner, Template, Topic};
 use super::upkeep::{self, Pace};
 use crate::clock::{Clock, SystemClock};
 use crate::log::{Health, Log, LogStore, OpenError, Partitions, Retention, check_name};
@@ -66,6 +66,8 @@ struct Inner {
 struct Logs {
     open: BTreeMap<String, Open>,
     opening: BTreeMap<String, Opening>,
+    /// Logs whose topics this process has made.
+    made: BTreeSet<String>,
     /// Logs that are gone, whose topics are to be deleted, and the names of those.
     removing: BTreeMap<String, String>,
 }
@@ -135,6 +137,7 @@ impl LogStore for KafkaStore {
         let mut logs = self.inner.logs.lock();
         if let Some(open) = logs.open.get(name) {
             open.partitions.set_retention(retention);
+            *open.topic.form.write() = self.template.form;
             return Ok(open.partitions.clone());
         }
         let known = logs.opening.get(name);
@@ -167,14 +170,17 @@ impl LogStore for KafkaStore {
         let mut logs = self.inner.logs.lock();
         let open = logs.open.remove(name).map(|open| {
             open.closed.cancel();
-            (open.topic.name.clone(), open.topic.external)
+            (open.topic.name.clone(), open.topic.owner)
         });
         let opening = logs.opening.remove(name);
-        let opening = opening.map(|one| (one.template.topic, one.template.external));
-        let topic = open.or(opening);
-        let Some((topic, false)) = topic else {
+        let opening = opening.map(|one| (one.template.topic, one.template.owner));
+        let made_here = logs.made.remove(name);
+        let Some((topic, owner)) = open.or(opening) else {
             return Ok(());
         };
+        if !is_owned(owner, made_here) {
+            return Ok(());
+        }
         if logs
             .removing
             .insert(name.to_owned(), topic.clone())
@@ -192,11 +198,26 @@ impl LogStore for KafkaStore {
         names.cloned().collect()
     }
 
+    fn owns(&self, name: &str) -> bool {
+        let logs = self.inner.logs.lock();
+        let open = logs.open.get(name);
+        open.is_some_and(|open| is_owned(open.topic.owner, logs.made.contains(name)))
+    }
+
     fn health(&self) -> Health {
         match self.inner.cluster.reach.check() {
             Ok(()) => Health::Ready,
             Err(reason) => Health::Degraded(reason.to_string()),
         }
+    }
+}
+
+/// Whether a topic is deleted with its log.
+fn is_owned(owner: Owner, made_here: bool) -> bool {
+    match owner {
+        Owner::Log => true,
+        Owner::Others => false,
+        Owner::Readers { made } => made || made_here,
     }
 }
 
@@ -208,7 +229,7 @@ impl Inner {
     /// Opens a log, and tries until it is open or nobody wants it any more.
     async fn look_up(self: Arc<Self>, name: String, template: Template, retention: Retention) {
         loop {
-            match self.find(&template).await {
+            match self.find(&name, &template).await {
                 Ok((topic, ends)) => {
                     self.open(&name, &topic, &ends, retention, &template);
                     return self.tell();
@@ -232,8 +253,12 @@ impl Inner {
         }
     }
 
-    /// Finds the topic of a template, and where its partitions begin and end.
-    async fn find(&self, template: &Template) -> Result<(Arc<Topic>, Vec<(u64, u64)>), String> {
+    /// Finds the topic of a log, and where its partitions begin and end.
+    async fn find(
+        &self,
+        name: &str,
+        template: &Template,
+    ) -> Result<(Arc<Topic>, Vec<(u64, u64)>), String> {
         self.cluster
             .reach
             .check()
@@ -247,7 +272,10 @@ impl Inner {
             .cluster
             .clients()
             .map_err(|reason| reason.to_string())?;
-        let topic = Topic::find(&clients, template).await?;
+        let made = || {
+            self.logs.lock().made.insert(name.to_owned());
+        };
+        let topic = Topic::find(&clients, template, made).await?;
         let mut ends = Vec::new();
         for partition in 0..topic.partitions {
             ends.push(clients.ends(&topic.name, partition).await?);

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::Offset as Place;
 use super::cluster::PATIENCE;
 use super::log::Shared;
 use super::read;
-use super::topic::Topic;
+use super::topic::{Owner, Topic};
 use crate::log::{Offset, ReadLimit};
 
 /// Looks of one round at the most.
@@ -31,7 +31,7 @@ pub(super) async fn run(topic: Arc<Topic>, logs: Vec<Arc<Shared>>, pace: Pace) {
     let Some(first) = logs.first() else { return };
     let closed = first.closed().clone();
     // Others may write to a topic that is not ours, which nobody tells us about.
-    let most = if topic.external {
+    let most = if topic.owner == Owner::Others {
         pace.least
     } else {
         pace.most
@@ -63,7 +63,7 @@ async fn look(topic: &Topic, logs: &[Arc<Shared>]) -> Result<(), String> {
         let mut old = TopicPartitionList::new();
         for log in logs {
             log.ends().await?;
-            if topic.external {
+            if topic.owner != Owner::Log {
                 continue;
             }
             let target = target(log).await?;
