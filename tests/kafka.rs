@@ -4,18 +4,17 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use support::api::{Event, condition, trigger};
+use support::kafka::client::Client;
 use support::kafka::{Cluster, PASSWORD, Protection, USER, jars};
 use support::{Heddle, Subscriber, wait};
 
@@ -57,28 +56,6 @@ fn plain(server: &Cluster) -> Value {
     })
 }
 
-fn admin(server: &Cluster) -> AdminClient<DefaultClientContext> {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", server.servers())
-        .create()
-        .unwrap()
-}
-
-/// The number of partitions of each topic.
-async fn topics(server: &Cluster) -> BTreeMap<String, usize> {
-    let admin = admin(server);
-    let asked = tokio::task::spawn_blocking(move || {
-        let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(30));
-        let metadata = metadata.unwrap();
-        let topics = metadata.topics().iter();
-        topics
-            .map(|topic| (topic.name().to_owned(), topic.partitions().len()))
-            .collect()
-    });
-    asked.await.unwrap()
-}
-
 /// Waits until a group has so much committed at least, over all partitions of a topic.
 async fn committed(server: &Cluster, group: &str, topic: &str, partitions: i32, least: i64) {
     let mut config = ClientConfig::new();
@@ -101,24 +78,6 @@ async fn committed(server: &Cluster, group: &str, topic: &str, partitions: i32, 
         Ok(())
     })
     .await;
-}
-
-/// Waits until a topic is gone.
-async fn deleted(server: &Cluster, topic: &str) {
-    wait::until("the topic to be deleted", || async {
-        let topics = topics(server).await;
-        if topics.contains_key(topic) {
-            return Err(format!("{topics:?}"));
-        }
-        Ok(())
-    })
-    .await;
-}
-
-async fn delete(heddle: &Heddle, plural: &str, name: &str) {
-    let url = format!("{}/{name}", heddle.resources(plural));
-    let delete = hyper::Method::DELETE;
-    heddle.http.send(delete, &url, &[], "").await.expect(200);
 }
 
 /// Posts until the answer is 503 with `Retry-After`.
@@ -187,7 +146,8 @@ async fn events_survive_outages_of_kafka_and_of_the_broker() {
     }
     let durability = &condition(&object, "LogDurability")["reason"];
     assert_eq!(durability, "NotReplicated");
-    assert_eq!(topics(&server).await.get(TOPIC), Some(&3));
+    let client = Client::new(&server.servers());
+    assert_eq!(client.topics().get(TOPIC), Some(&3));
 
     let wanted = trigger("all", "kafka", &subscriber.url("/"), json!({}));
     heddle.create_trigger(&wanted).await;
@@ -244,11 +204,8 @@ async fn a_server_that_stands_still_is_an_outage_and_topics_of_others_stay() {
     let subscriber = Subscriber::start().await;
     let heddle = Heddle::up(&data).await;
     point_at(&heddle, &plain(&server)).await;
-    let theirs = NewTopic::new("theirs", 2, TopicReplication::Fixed(1));
-    let made = admin(&server)
-        .create_topics([&theirs], &AdminOptions::new())
-        .await;
-    made.unwrap().remove(0).unwrap();
+    let client = Client::new(&server.servers());
+    client.make("theirs", 2).await;
     let external = json!({"kafka.eventing.knative.dev/external.topic": "theirs"});
     heddle.create("brokers", &broker("theirs", &external)).await;
     heddle.create("brokers", &broker("kafka", &json!({}))).await;
@@ -280,10 +237,10 @@ async fn a_server_that_stands_still_is_an_outage_and_topics_of_others_stay() {
     accepted(&heddle, "kafka", "after").await;
     subscriber.wait_for_id("after").await;
 
-    delete(&heddle, "brokers", "theirs").await;
-    delete(&heddle, "brokers", "kafka").await;
-    deleted(&server, TOPIC).await;
-    assert!(topics(&server).await.contains_key("theirs"));
+    heddle.delete("brokers", "theirs").await;
+    heddle.delete("brokers", "kafka").await;
+    client.deleted(TOPIC).await;
+    assert!(client.topics().contains_key("theirs"));
 }
 
 /// Ready, and an event there and back, with what the Secret says.
@@ -313,6 +270,7 @@ async fn works_with(server: &Cluster, secret: &[(&str, &str)]) {
     heddle.create_trigger(&wanted).await;
     accepted(&heddle, "kafka", "secret").await;
     subscriber.wait_for_id("secret").await;
+    committed(server, "knative-trigger-default-all", TOPIC, 3, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -320,16 +278,29 @@ async fn passwords_and_encryption_are_those_of_the_secret() {
     let Some(jars) = jars() else { return };
     let server = Cluster::start(&jars, 1, Protection::SaslTls).await;
     let ca = server.authority().certificate.clone();
-    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+    let token = token();
+    for (mechanism, password) in [
+        ("PLAIN", PASSWORD),
+        ("SCRAM-SHA-512", PASSWORD),
+        ("OAUTHBEARER", &token),
+    ] {
         let secret = [
             ("protocol", "SASL_SSL"),
             ("sasl.mechanism", mechanism),
             ("user", USER),
-            ("password", PASSWORD),
+            ("password", password),
             ("ca.crt", &ca),
         ];
         works_with(&server, &secret).await;
     }
+}
+
+/// A token that nobody has signed (RFC 7515, appendix A.5), for [`USER`], as Kafka takes it where it
+/// is not told how to check signatures.
+fn token() -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({"sub": USER, "iat": 1_600_000_000, "exp": 4_102_444_800_u64});
+    format!("{}.{}.", part(json!({"alg": "none"})), part(claims))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -368,7 +339,8 @@ async fn a_channel_keeps_its_events_in_a_topic_and_delivers_them_in_order() {
     assert_eq!(object["spec"]["retentionDuration"], "PT168H");
     assert_eq!(condition(&object, "TopicReady")["status"], "True");
     let topic = "knative-messaging-kafka.default.orders";
-    assert_eq!(topics(&server).await.get(topic), Some(&2));
+    let client = Client::new(&server.servers());
+    assert_eq!(client.topics().get(topic), Some(&2));
     let subscription = json!({
         "apiVersion": "messaging.knative.dev/v1",
         "kind": "Subscription",
@@ -405,6 +377,6 @@ async fn a_channel_keeps_its_events_in_a_topic_and_delivers_them_in_order() {
     let mut ids = subscriber.ids();
     ids.dedup();
     assert_eq!(ids, expected);
-    delete(&heddle, "kafkachannels", "orders").await;
-    deleted(&server, topic).await;
+    heddle.delete("kafkachannels", "orders").await;
+    client.deleted(topic).await;
 }

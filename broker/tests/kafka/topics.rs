@@ -116,7 +116,7 @@ async fn a_topic_of_others_is_read_to_its_end_and_never_deleted() {
     };
     assert_eq!(
         gaps,
-        [gap(1, GapReason::Damaged), gap(3, GapReason::Expired)]
+        [gap(1, GapReason::Damaged), gap(3, GapReason::Absent)]
     );
 
     // The reader goes on behind the hole.

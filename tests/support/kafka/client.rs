@@ -70,6 +70,16 @@ impl Client {
         .await;
     }
 
+    /// Deletes what is below an offset of a partition.
+    pub(crate) async fn forget(&self, topic: &str, partition: i32, below: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.config.create().unwrap();
+        let mut old = TopicPartitionList::new();
+        let below = Offset::Offset(below);
+        old.add_partition_offset(topic, partition, below).unwrap();
+        let done = admin.delete_records(&old, &AdminOptions::new()).await;
+        done.unwrap();
+    }
+
     /// Writes a record, and waits until it is acknowledged.
     pub(crate) async fn write(&self, topic: &str, record: &Record<'_>) {
         let mut headers = OwnedHeaders::new();

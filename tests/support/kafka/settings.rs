@@ -31,10 +31,13 @@ pub(crate) enum Protection {
     None,
     /// TLS, with a client's certificate.
     MutualTls,
-    /// Name and password (PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512) without TLS.
+    /// Name and password (PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512) or any token that nobody has signed
+    /// (OAUTHBEARER), without TLS.
     Sasl,
     /// The same over TLS.
     SaslTls,
+    /// None, but clients are told to come by this port, where somebody passes them on.
+    Behind(u16),
 }
 
 impl Protection {
@@ -44,6 +47,7 @@ impl Protection {
             Self::MutualTls => Some("SSL"),
             Self::Sasl => Some("SASL_PLAINTEXT"),
             Self::SaslTls => Some("SASL_SSL"),
+            Self::Behind(_) => Some("PLAINTEXT"),
         }
     }
 }
@@ -184,11 +188,18 @@ pub(super) fn properties(
         "PLAIN:PLAINTEXT".to_owned(),
         "CONTROLLER:PLAINTEXT".to_owned(),
     ];
+    let mut advertised = listeners.clone();
     if let Some(protocol) = protected {
-        listeners.push(format!("PROTECTED://127.0.0.1:{}", ports.protected.number));
+        let listener = |port| format!("PROTECTED://127.0.0.1:{port}");
+        let own = ports.protected.number;
+        listeners.push(listener(own));
+        advertised.push(listener(match layout.protection {
+            Protection::Behind(port) => port,
+            _ => own,
+        }));
         protocols.push(format!("PROTECTED:{protocol}"));
     }
-    let advertised = listeners.join(",");
+    let advertised = advertised.join(",");
     listeners.push(format!(
         "CONTROLLER://127.0.0.1:{}",
         ports.controller.number
@@ -246,17 +257,24 @@ fn entry(protocol: &str, authority: &Authority) -> Vec<String> {
             ),
         ]);
     }
+    if protocol == "PLAINTEXT" {
+        return lines;
+    }
     if protocol == "SSL" {
         lines.push(format!("{listener}.ssl.client.auth=required"));
     } else {
+        let token = format!(
+            "{module}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"kafka\";"
+        );
         let scram = format!("{module}.scram.ScramLoginModule required;");
         lines.extend([
-            format!("{listener}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"),
+            format!("{listener}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER"),
             format!(
                 "{listener}.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";"
             ),
             format!("{listener}.scram-sha-256.sasl.jaas.config={scram}"),
             format!("{listener}.scram-sha-512.sasl.jaas.config={scram}"),
+            format!("{listener}.oauthbearer.sasl.jaas.config={token}"),
         ]);
     }
     lines

@@ -26,9 +26,9 @@
 //!    others write to the topic too, their records may stand between ours.
 //! 4. *Visible after commit*: an append whose acknowledgement is lost fails, though the cluster may have
 //!    kept it; later appends make it visible. The producer was told to send again.
-//! 6. *Continuous*: offsets without a record (compaction, ends of transactions, what the topic's own
-//!    retention or somebody else removed) are gaps, and so are records that hold no event. A hole at the
-//!    very end is believed only after the cluster has confirmed it twice.
+//! 6. *Continuous*: offsets without a record are gaps: those of compaction and of transactions, where
+//!    there was nothing to miss, and those of what the topic's own retention or somebody else removed. So
+//!    are records that hold no event. A hole at the very end is believed only after the cluster has confirmed it twice.
 //! 7. *Released, then trimmed*: a topic of ours is made without a retention of the server's, unless its
 //!    template sets one, and we delete what retention asks for. The bytes kept are reckoned from the
 //!    mean size of what passed through here. Of a topic that is not ours we delete nothing: its own

@@ -5,7 +5,8 @@
 //! all who have caught up share one fetch of each record, and those who are behind do not disturb them.
 //!
 //! The library delivers the records of a partition in the order of their offsets, so that a hole between
-//! two of them is one. At the end it says so; whether that end is the tail's is asked of the servers,
+//! two of them is one: of compaction, or of a transaction. What retention has removed is no hole, as
+//! the library refuses to begin below the oldest record. At the end it says so; whether that end is the tail's is asked of the servers,
 //! as the library's word may be older than the newest record.
 
 use std::sync::Arc;
@@ -330,10 +331,10 @@ impl Reading {
             return Err(io("a record came twice"));
         }
         if offset >= self.tail {
-            self.missing(self.tail, GapReason::Expired);
+            self.missing(self.tail, GapReason::Absent);
             return Ok(None);
         }
-        self.missing(offset, GapReason::Expired);
+        self.missing(offset, GapReason::Absent);
         match record::read(message) {
             Ok((event, accepted)) => {
                 self.size += event.size();
@@ -373,7 +374,9 @@ impl Reading {
     /// the servers say that the tail is below it, then there is nothing up to the tail.
     async fn doubt(&mut self, reader: &mut Reader, log: &Shared) -> Result<(), ReadError> {
         if self.proofs == PROOFS {
-            self.missing(self.tail, GapReason::Expired);
+            let first = log.kept().0.start;
+            self.missing(first.min(self.tail), GapReason::Expired);
+            self.missing(self.tail, GapReason::Absent);
             return reader.seek(log, self.tail);
         }
         let (_, end) = log.ends().await.map_err(|reason| io(&reason))?;

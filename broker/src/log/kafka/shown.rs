@@ -101,5 +101,7 @@ fn commit(
         let at = Place::Offset(i64::try_from(*at).unwrap_or(i64::MAX));
         list.add_partition_offset(topic, *partition, at)?;
     }
+    // The token comes with the news, before which nothing can be sent.
+    consumer.poll(Duration::ZERO);
     consumer.commit(&list, CommitMode::Sync)
 }
