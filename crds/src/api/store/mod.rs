@@ -340,6 +340,8 @@ impl Store {
         let registry = self.registry();
         let now = self.now();
         let mut transaction = Transaction::new(&memory, &registry, now);
+        // Before the jobs: what follows from earlier groups must not depend on what came meanwhile.
+        chores.garbage.collect(&mut transaction);
         for job in &mut jobs {
             let mark = transaction.mark();
             let kept = catch_unwind(AssertUnwindSafe(|| job.run(&mut transaction)));
@@ -347,7 +349,6 @@ impl Store {
                 transaction.roll_back(mark);
             }
         }
-        chores.garbage.collect(&mut transaction);
         chores.cleanup.collect(&mut transaction);
         chores.expiry.collect(&mut transaction);
         if transaction.touches(registry.definitions())

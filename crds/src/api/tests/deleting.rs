@@ -1,11 +1,13 @@
 //! Deletion: options, owners and dependents, namespaces.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::support::{Fixture, WIDGETS, fixture, raw, reopen, until};
-
-const NAMESPACES: &str = "/api/v1/namespaces";
+use crate::api::deletion::{self, Options, Propagation};
+use crate::api::object::Key;
 
 impl Fixture {
     /// Makes a widget with owners (name, whether it blocks) and finalizers.
@@ -147,6 +149,75 @@ async fn an_owner_in_the_foreground_goes_once_nobody_blocks_it() {
     assert_eq!(code, StatusCode::OK);
     fixture.until_gone("owner").await;
     assert!(fixture.is_there("child").await);
+}
+
+/// What does not block its owner goes in the foreground as well, before the owner is let go:
+/// whichever name comes first, and whatever else was to be looked at just then.
+#[tokio::test]
+async fn what_does_not_block_goes_in_the_foreground_too() {
+    for name in ["a-owner", "z-owner"] {
+        let fixture = fixture();
+        fixture.make(name, &[], &[]).await;
+        fixture.make("other", &[(name, true)], &[]).await;
+        fixture.make("child", &[(name, false)], &[]).await;
+        fixture
+            .make("grandchild", &[("child", true)], &["example.com/hold"])
+            .await;
+        let store = &fixture.api.inner.store;
+        let widgets = store
+            .registry()
+            .by_reference("test.heddle.dev/v1", "Widget");
+        let widgets = widgets.unwrap();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (queued, queues) = std::sync::mpsc::sync_channel(1);
+        let disowned = store.write(0, true, move |transaction| {
+            begun.send(()).unwrap();
+            // The deletion waits for the next group, with what follows from this one.
+            queues.recv_timeout(Duration::from_secs(10)).unwrap();
+            let other = transaction.get(widgets, &Key::new("default", "other"));
+            let mut other = other.unwrap().value();
+            other["metadata"]["ownerReferences"] = json!([]);
+            transaction.put(widgets, other).map(drop)
+        });
+        let deleted = async {
+            begins.await.unwrap();
+            let deleted = store.write(0, true, move |transaction| {
+                let options = Options {
+                    propagation: Some(Propagation::Foreground),
+                    ..Options::default()
+                };
+                let owner = Key::new("default", name);
+                deletion::delete(transaction, widgets, &owner, &options).map(drop)
+            });
+            tokio::join!(deleted, async { queued.send(()).unwrap() }).0
+        };
+        let (disowned, deleted) = tokio::join!(disowned, deleted);
+        disowned.and(deleted).unwrap();
+        fixture.until_gone(name).await;
+        fixture.settled().await;
+        let (_, child) = fixture.get(&format!("{WIDGETS}/child")).await;
+        let waits = &child["metadata"]["finalizers"];
+        assert_eq!(*waits, json!(["foregroundDeletion"]), "{name}: {child}");
+        fixture.release("grandchild").await;
+        fixture.until_gone("child").await;
+    }
+}
+
+/// The same where the owner of what does not block is held by a finalizer of somebody else, and is
+/// therefore still there when it has nothing to wait for.
+#[tokio::test]
+async fn what_does_not_block_goes_though_its_owner_is_held() {
+    let fixture = fixture();
+    fixture.make("owner", &[], &[]).await;
+    fixture
+        .make("held", &[("owner", true)], &["example.com/hold"])
+        .await;
+    fixture.make("loose", &[("held", false)], &[]).await;
+    fixture.delete_with("owner", &policy("Foreground")).await;
+    fixture.until_gone("loose").await;
+    assert!(fixture.is_there("held").await && fixture.is_there("owner").await);
+    fixture.release("held").await;
+    fixture.until_gone("owner").await;
 }
 
 #[tokio::test]
@@ -366,51 +437,6 @@ async fn a_collection_is_deleted_with_the_same_options() {
     fixture.until_gone("b").await;
     fixture.settled().await;
     assert!(fixture.is_there("c").await && fixture.is_there("child").await);
-}
-
-#[tokio::test]
-async fn a_namespace_says_what_it_waits_for() {
-    let fixture = fixture();
-    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "space"}});
-    assert_eq!(fixture.post(NAMESPACES, &space).await.0, 201);
-    let inside = WIDGETS.replace("default", "space");
-    let mut held = raw("held");
-    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
-    assert_eq!(fixture.post(&inside, &held).await.0, 201);
-    assert_eq!(fixture.post(&inside, &raw("free")).await.0, 201);
-    let uri = format!("{NAMESPACES}/space");
-    let (code, gone) = fixture.delete(&uri).await;
-    assert_eq!(
-        (code.as_u16(), &gone["status"]["phase"]),
-        (200, &json!("Terminating"))
-    );
-    let message = async |kind: &str| {
-        let (_, found) = fixture.get(&uri).await;
-        let conditions = found["status"]["conditions"].as_array().cloned();
-        let mut all = conditions.into_iter().flatten();
-        all.find(|c| c["type"] == kind && c["status"] == "True")
-            .map(|c| c["message"].as_str().unwrap().to_owned())
-    };
-    until("the namespace says what is left", async || {
-        message("NamespaceContentRemaining").await.as_deref()
-            == Some(
-                "Some resources are remaining: widgets.test.heddle.dev has 1 resource instances",
-            )
-    })
-    .await;
-    assert_eq!(
-        message("NamespaceFinalizersRemaining").await.unwrap(),
-        "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource \
-         instances"
-    );
-    let (code, _) = fixture.post(&inside, &raw("late")).await;
-    assert_eq!(code, StatusCode::FORBIDDEN);
-    let body = json!({"metadata": {"finalizers": null}});
-    fixture.merge(&format!("{inside}/held"), &body).await;
-    until("the namespace is gone", async || {
-        fixture.get(&uri).await.0 == StatusCode::NOT_FOUND
-    })
-    .await;
 }
 
 #[tokio::test]
