@@ -5,6 +5,7 @@
 //! the client leads to a cluster or to the embedded API.
 
 mod diff;
+mod guard;
 pub mod queue;
 pub mod watch;
 pub mod writer;

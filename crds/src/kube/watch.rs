@@ -15,7 +15,6 @@ use std::fmt::Debug;
 use std::pin::pin;
 
 use futures::StreamExt;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -24,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::guard::Guarded;
 use crate::annotations::LAST_APPLIED;
 
 /// Where an object is.
@@ -99,7 +99,7 @@ where
     I: Index<K> + 'static,
 {
     let name = K::kind(kind).into_owned();
-    let api: Api<DeserializeGuard<K>> = Api::all_with(client, kind);
+    let api: Api<Guarded<K>> = Api::all_with(client, kind);
     let (ready, readiness) = watch::channel(false);
     tracker.spawn(async move {
         tokio::select! {
@@ -111,7 +111,7 @@ where
 }
 
 async fn feed<K, I>(
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     config: watcher::Config,
     mut index: I,
     kind: &str,
@@ -144,7 +144,7 @@ async fn feed<K, I>(
     }
 }
 
-fn decoded<K: Resource>(kind: &str, DeserializeGuard(object): DeserializeGuard<K>) -> Option<K> {
+fn decoded<K: Resource>(kind: &str, Guarded(object): Guarded<K>) -> Option<K> {
     object
         .map(slim)
         .inspect_err(|invalid| {
