@@ -18,6 +18,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::word::Word;
+
 /// The summary condition of an object that lives on.
 pub const READY: &str = "Ready";
 /// The summary condition of an object that ends.
@@ -60,23 +62,23 @@ impl std::fmt::Display for ConditionStatus {
 pub struct Condition {
     /// The kind of observation, like `Ready`.
     #[serde(rename = "type")]
-    pub type_: String,
+    pub type_: Word,
     /// True, False or Unknown.
     #[schemars(with = "String")]
     pub status: ConditionStatus,
     /// How bad it is when the status is not True: empty for an error, `Warning` or `Info`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub severity: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub severity: Word,
     /// When the status last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub last_transition_time: Option<Timestamp>,
     /// Why, as one CamelCase word for machines.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub reason: Word,
     /// Why, as a sentence for people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub message: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub message: Word,
 }
 
 /// Finds a condition by its type.
@@ -230,7 +232,7 @@ impl ConditionManager<'_> {
     }
 
     /// The worst dependent: False before Unknown before missing, the latest change first.
-    fn unhappy_dependent(&self) -> Option<(ConditionStatus, String, String)> {
+    fn unhappy_dependent(&self) -> Option<(ConditionStatus, Word, Word)> {
         let latest = |status: ConditionStatus| {
             self.conditions
                 .iter()
@@ -258,7 +260,7 @@ impl ConditionManager<'_> {
             .dependents
             .iter()
             .any(|type_| self.get(type_).is_none());
-        missing.then(|| (ConditionStatus::Unknown, String::new(), String::new()))
+        missing.then(|| (ConditionStatus::Unknown, Word::default(), Word::default()))
     }
 
     fn set(&mut self, type_: &str, status: ConditionStatus, reason: &str, message: &str) {
@@ -269,16 +271,16 @@ impl ConditionManager<'_> {
             .and_then(|condition| condition.last_transition_time);
         self.conditions.retain(|condition| condition.type_ != type_);
         self.conditions.push(Condition {
-            type_: type_.to_owned(),
+            type_: type_.into(),
             status,
             severity: if terminal {
-                String::new()
+                Word::default()
             } else {
-                SEVERITY_INFO.to_owned()
+                SEVERITY_INFO.into()
             },
             last_transition_time: Some(since.unwrap_or(self.now)),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
+            reason: reason.into(),
+            message: message.into(),
         });
         self.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     }

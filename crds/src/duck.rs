@@ -47,7 +47,7 @@ pub struct KReference {
 pub struct Destination {
     /// An object with an address, or a Kubernetes Service.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub reference: Option<KReference>,
+    pub reference: Option<Box<KReference>>,
     /// An absolute URI; or, beside `ref`, a relative one that is resolved against its address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,

@@ -17,11 +17,13 @@ pub mod eventing;
 mod kind;
 pub mod kube;
 pub mod messaging;
+mod pool;
 mod publish;
 pub mod resource;
 mod schema;
 pub mod sources;
 mod structural;
+pub mod word;
 pub mod world;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

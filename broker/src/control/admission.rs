@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use heddle_crds::eventing::Trigger;
-use heddle_crds::eventing::filter::SubscriptionsApiFilter;
+use heddle_crds::eventing::filter::{Attributes, SubscriptionsApiFilter};
 use heddle_crds::resource::{Admission, AdmissionContext, FieldError, ResourceKind};
 use serde_json::Value;
 
@@ -59,22 +59,23 @@ fn wanted(trigger: &Trigger) -> (Texts, Vec<Spec>) {
         .filter
         .as_ref()
         .and_then(|filter| filter.attributes.as_ref());
-    let attributes = attributes
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let attributes = attributes.map_or_else(Texts::default, texts);
     (attributes, spec.filters.iter().map(element).collect())
+}
+
+fn texts(attributes: &Attributes) -> Texts {
+    let texts = attributes.iter();
+    texts
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .collect()
 }
 
 /// An element as plain data. Recurses as deep as the JSON that the object was read from, whose
 /// depth the reader bounds.
 fn element(filter: &SubscriptionsApiFilter) -> Spec {
-    let texts = |map: &Option<heddle_crds::duck::StringMap>| {
-        map.iter()
-            .flatten()
-            .map(|(name, text)| (name.clone(), text.clone()))
-            .collect()
+    let texts = |attributes: &Option<Attributes>| {
+        let attributes = attributes.as_ref();
+        attributes.map_or_else(Texts::default, texts)
     };
     let list =
         |list: &Option<Vec<SubscriptionsApiFilter>>| list.iter().flatten().map(element).collect();

@@ -2,36 +2,35 @@
 //!
 //! `metadata.managedFields` names the fields that somebody owns. These texts (`fieldsV1`) are about
 //! half of a small object, and objects of one shape have the same ones. Each such text is held once,
-//! and the rest is cut where it belongs.
+//! and the rest is cut where it belongs. The rest is packed (see `packed.rs`).
 //!
 //! Laws: the whole is what `serde_json` writes of the value. The texts that are held together are
-//! bounded by [`MAX_TEXTS`] and [`LONGEST`]; what finds no place there is held by its object.
+//! bounded by their pool and by [`LONGEST`]; what finds no place there is held by its object.
 
-use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use parking_lot::Mutex;
 use serde_json::Value;
+
+use super::packed::Own;
+use crate::pool::Pool;
 
 /// Where such texts stand in an object. Of a list, in every item.
 const PLACE: [&str; 3] = ["metadata", "managedFields", "fieldsV1"];
-/// Texts that are held together.
-const MAX_TEXTS: usize = 1_024;
-/// The longest and the shortest that are, in bytes.
+/// The longest and the shortest texts that are held together, in bytes.
 const LONGEST: usize = 8 * 1024;
 const SHORTEST: usize = 64;
 
 type Text = Arc<[u8]>;
 
 /// Of the whole process, as the texts say nothing of where they belong.
-static TEXTS: LazyLock<Mutex<HashSet<Text>>> = LazyLock::new(Mutex::default);
+static TEXTS: LazyLock<Pool<[u8]>> = LazyLock::new(Pool::default);
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Json {
-    own: Box<[u8]>,
-    /// What belongs before which byte of `own`, in the order of places.
+    own: Own,
+    /// What belongs before which byte of its own text, in the order of places.
     shared: Box<[(usize, Text)]>,
 }
 
@@ -40,8 +39,9 @@ impl Json {
     pub(crate) fn of(value: &Value) -> Result<Self, serde_json::Error> {
         let mut writing = Writing::default();
         writing.put(value, &PLACE)?;
+        let text = |field: &str| value[field].as_str().unwrap_or_default();
         Ok(Self {
-            own: writing.own.into_boxed_slice(),
+            own: Own::new(writing.own, &[text("apiVersion"), text("kind")].join("\0")),
             shared: writing.shared.into_boxed_slice(),
         })
     }
@@ -54,13 +54,14 @@ impl Json {
 
     /// Writes the whole.
     pub(crate) fn write(&self, out: &mut impl BufMut) {
+        let own = self.own.text();
         let mut from = 0;
         for (at, text) in &self.shared {
-            out.put_slice(self.own.get(from..*at).unwrap_or_default());
+            out.put_slice(own.get(from..*at).unwrap_or_default());
             out.put_slice(text);
             from = *at;
         }
-        out.put_slice(self.own.get(from..).unwrap_or_default());
+        out.put_slice(own.get(from..).unwrap_or_default());
     }
 
     /// The whole in one piece.
@@ -74,7 +75,7 @@ impl Json {
     pub(crate) fn value(&self) -> Value {
         // It was made from a value.
         let parsed = if self.shared.is_empty() {
-            serde_json::from_slice(&self.own)
+            serde_json::from_slice(&self.own.text())
         } else {
             serde_json::from_slice(&self.bytes())
         };
@@ -138,23 +139,8 @@ impl Writing {
 
 /// The text as all hold it; nothing where there is no place for it.
 fn shared(text: &[u8]) -> Option<Text> {
-    if !(SHORTEST..=LONGEST).contains(&text.len()) {
-        return None;
-    }
-    let mut texts = TEXTS.lock();
-    if let Some(known) = texts.get(text) {
-        return Some(Arc::clone(known));
-    }
-    if texts.len() >= MAX_TEXTS {
-        texts.retain(|text| Arc::strong_count(text) > 1);
-        // When half of them are in use, a search for free ones for each new text would be dear.
-        if texts.len() > MAX_TEXTS / 2 {
-            texts.clear();
-        }
-    }
-    let text = Text::from(text);
-    texts.insert(Arc::clone(&text));
-    Some(text)
+    let fits = (SHORTEST..=LONGEST).contains(&text.len());
+    fits.then(|| TEXTS.share(text, || text.into()))
 }
 
 #[cfg(test)]

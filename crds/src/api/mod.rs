@@ -34,6 +34,7 @@ pub(crate) mod names;
 mod object;
 mod openapi;
 mod owners;
+mod packed;
 mod patch;
 mod protobuf;
 mod receive;

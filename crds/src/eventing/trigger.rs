@@ -117,7 +117,7 @@ pub struct TriggerStatus {
     pub delivery: DeliveryStatus,
     /// The identity that deliveries are made with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth: Option<AuthStatus>,
+    pub auth: Option<Box<AuthStatus>>,
 }
 
 impl Trigger {

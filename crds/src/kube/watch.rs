@@ -8,8 +8,8 @@
 //!   is deleted; after a start over it is not there.
 //! - An index sees whole states only: `reset` with everything, then single changes.
 //! - What no controller reads of an object's metadata does not get here: what clients write about
-//!   their own writing (`managedFields`, kubectl's copy of what it applied last). It is longer than
-//!   everything else in most objects.
+//!   their own writing (`managedFields`, kubectl's copy of what it applied last), and all labels but
+//!   those in [`LABELS`]. It is longer than everything else in most objects.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -25,6 +25,10 @@ use tokio_util::task::TaskTracker;
 
 use super::guard::Guarded;
 use crate::annotations::LAST_APPLIED;
+use crate::sources::kafka_source::KEY_TYPE;
+
+/// The labels that controllers read.
+const LABELS: [&str; 1] = [KEY_TYPE];
 
 /// Where an object is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,6 +167,12 @@ fn decoded<K: Resource>(kind: &str, Guarded(object): Guarded<K>) -> Option<K> {
 fn slim<K: Resource>(mut object: K) -> K {
     let metadata = object.meta_mut();
     metadata.managed_fields = None;
+    if let Some(labels) = &mut metadata.labels {
+        labels.retain(|name, _| LABELS.contains(&name.as_str()));
+        if labels.is_empty() {
+            metadata.labels = None;
+        }
+    }
     if let Some(annotations) = &mut metadata.annotations
         && annotations.remove(LAST_APPLIED).is_some()
         && annotations.is_empty()

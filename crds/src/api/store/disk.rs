@@ -32,7 +32,8 @@ use crate::resource::ResourceKind;
 const FORMAT: &[u8] = b"1";
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// The store has every object in memory itself: this is only for what is being written.
+const CACHE_BYTES: u64 = 1024 * 1024;
 
 /// Why the store cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
