@@ -53,11 +53,19 @@ pub const RETENTION_AGE: &str = "log.heddle.dev/retention-age";
 /// Whether retention may remove what a Trigger still has to deliver: `protect` or `force`.
 pub const RETENTION_POLICY: &str = "log.heddle.dev/retention-policy";
 
+/// Which store keeps a Broker's events, whatever its class says: `segment`, `memory`, `jetstream` or
+/// `kafka`. A change moves the Broker.
+pub const STORE: &str = "log.heddle.dev/store";
+
+/// Which ConfigMap says where that store is, as `name` in the Broker's namespace or `namespace/name`; without
+/// it, the one that the store's class of Brokers uses.
+pub const STORE_CONFIG: &str = "log.heddle.dev/store-config";
+
 /// The most deliveries that one Trigger may have under way.
 pub const MAX_IN_FLIGHT_LIMIT: u32 = 10_000;
 
 /// Every annotation under our own prefixes.
-pub const OURS: [&str; 8] = [
+pub const OURS: [&str; 10] = [
     HTTP,
     KEEP_POSITION,
     MAX_IN_FLIGHT,
@@ -66,6 +74,8 @@ pub const OURS: [&str; 8] = [
     RETENTION_AGE,
     RETENTION_BYTES,
     RETENTION_POLICY,
+    STORE,
+    STORE_CONFIG,
 ];
 
 /// The annotations of an object.
@@ -281,6 +291,32 @@ pub fn retention_policy(annotations: &Annotations) -> Read<RetentionPolicy> {
     })
 }
 
+/// Which store keeps a Broker's events.
+///
+/// # Errors
+/// The value is not one of the names.
+pub fn store(annotations: &Annotations) -> Read<&'static str> {
+    read(annotations, STORE, |text| {
+        let known = ["segment", "memory", "jetstream", "kafka"];
+        one_of(text, &known.map(|name| (name, name)))
+    })
+}
+
+/// Which ConfigMap says where the store is: `name` or `namespace/name`.
+///
+/// # Errors
+/// The value does not name one.
+pub fn store_config(annotations: &Annotations) -> Read<String> {
+    read(annotations, STORE_CONFIG, |text| {
+        let mut names = text.split('/');
+        let plain = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
+        let named = names.by_ref().take(2).all(plain) && names.next().is_none();
+        named
+            .then(|| text.to_owned())
+            .ok_or_else(|| "expected NAME or NAMESPACE/NAME of a ConfigMap".to_owned())
+    })
+}
+
 /// A whole number of bytes with a unit of Kubernetes quantities.
 fn bytes(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 8] = [
@@ -314,6 +350,8 @@ pub fn check(annotations: &Annotations) -> Vec<AnnotationError> {
         retention_bytes(annotations).err(),
         retention_age(annotations).err(),
         retention_policy(annotations).err(),
+        store(annotations).err(),
+        store_config(annotations).err(),
     ]
     .into_iter()
     .flatten()
@@ -397,6 +435,8 @@ mod tests {
             (RETENTION_BYTES, "99999999999Ti"),
             (RETENTION_AGE, "PT0S"),
             (RETENTION_POLICY, "maybe"),
+            (STORE, "tape"),
+            (STORE_CONFIG, "a/b/c"),
         ] {
             let errors = check(&with(name, value));
             assert_eq!(errors.len(), 1, "{name}={value}");

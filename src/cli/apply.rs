@@ -197,7 +197,8 @@ async fn write(
     )))
 }
 
-async fn send(
+/// Sends a JSON document, and gives the answer.
+pub(super) async fn send(
     client: &kube::Client,
     method: Method,
     path: &str,

@@ -30,6 +30,7 @@ pub mod listen;
 pub mod log_level;
 pub mod manifest;
 pub mod merge;
+pub mod migrate;
 pub mod redrive;
 pub mod selector;
 pub mod send;
@@ -95,6 +96,7 @@ impl Cli {
                 &args.global
             }
             Command::Redrive(args) => &args.global,
+            Command::Migrate(args) => &args.global,
             Command::LogLevel(args) => &args.global,
             Command::Version(args) => &args.global,
         };
@@ -117,6 +119,7 @@ pub enum Command {
     Events(events::EventsArgs),
     Filter(Box<filter::FilterArgs>),
     Redrive(redrive::RedriveArgs),
+    Migrate(migrate::MigrateArgs),
     Crds(crds::CrdsArgs),
     Kubeconfig(kubeconfig::KubeconfigArgs),
     Completion(completion::CompletionArgs),
@@ -263,6 +266,7 @@ pub async fn run(cli: Cli) -> ExitCode {
             | Command::Events(_)
             | Command::Get(_)
             | Command::Redrive(_)
+            | Command::Migrate(_)
     );
     let mut context = Context::process(&global);
     let abandoned = if graceful {
@@ -289,6 +293,7 @@ async fn run_command(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Events(args) => events::run(args, context).await,
         Command::Filter(args) => filter::run(*args, context).await,
         Command::Redrive(args) => redrive::run(args, context).await,
+        Command::Migrate(args) => migrate::run(args, context).await,
         Command::Crds(args) => crds::run(&args, context),
         Command::Kubeconfig(args) => kubeconfig::run(&args, context),
         Command::Completion(args) => completion::run(&args, context),

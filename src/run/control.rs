@@ -201,7 +201,10 @@ async fn reconcile(
     let mut sources = controllers.sources.changes();
     loop {
         if shared.queue.is_empty() && writes.is_empty() {
-            controllers.consumers.settle();
+            if controllers.consumers.settle() {
+                push_all(&shared, |_| true);
+                continue;
+            }
             controllers.sightings.settle(&shared.world.read(), &logs);
             reached.send_replace(Progress::Synced);
         }

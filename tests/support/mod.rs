@@ -13,6 +13,7 @@ pub(crate) mod api;
 pub(crate) mod heddle;
 pub(crate) mod http;
 pub(crate) mod kafka;
+pub(crate) mod load;
 pub(crate) mod nats;
 pub(crate) mod report;
 pub(crate) mod subscriber;

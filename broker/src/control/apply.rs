@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Facts, Step, StoreKind, Stores, kafka_sink, plan};
+use super::served::{Served, Span};
+use super::{Facts, PartRef, Step, StoreKind, Stores, kafka_sink, log_prefix, moving, plan};
 use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
 use crate::log::absent::AbsentLog;
 use crate::log::{Health, Log, Partitions, Retention};
@@ -43,7 +44,7 @@ impl OpenLogs {
         self.0.read().clone()
     }
 
-    fn remove(&self, name: &str) {
+    pub(super) fn remove(&self, name: &str) {
         self.0.write().remove(name);
     }
 }
@@ -56,7 +57,10 @@ pub struct Control {
     absent: Partitions,
     directory: SharedDirectory,
     facts: Facts,
-    open: OpenLogs,
+    /// The logs in stores, by name.
+    stored: BTreeMap<String, Partitions>,
+    /// What consumers and producers use of them.
+    served: Served,
     /// How the open logs were asked for.
     asked: BTreeMap<String, (StoreKind, Retention)>,
     /// The logs that are kept, open or not; those of objects that are gone have to be removed.
@@ -72,12 +76,14 @@ impl Control {
             ingress_url,
             ..Facts::default()
         };
+        let served = stores.served();
         Self {
             stores,
             absent: Partitions::from(Arc::new(AbsentLog::default()) as Arc<dyn Log>),
             directory,
             facts,
-            open: OpenLogs::default(),
+            stored: BTreeMap::new(),
+            served,
             asked: BTreeMap::new(),
             kept: BTreeSet::new(),
         }
@@ -93,7 +99,7 @@ impl Control {
     /// The logs that are open.
     #[must_use]
     pub fn open_logs(&self) -> OpenLogs {
-        self.open.clone()
+        self.served.open().clone()
     }
 
     /// Removes the logs of Brokers and channels that are gone, which plans for keys cannot see: nothing
@@ -130,7 +136,7 @@ impl Control {
                     .next()
                     .is_some_and(|kind| ours.contains(kind))
             })
-            .filter(|name| !known.contains(*name))
+            .filter(|name| !known.contains(moving::whole_of(name)))
             .cloned()
             .collect();
         for name in orphans {
@@ -140,6 +146,7 @@ impl Control {
 
     /// Does what is to be done about one key, and returns what is to be written.
     pub fn reconcile(&mut self, world: &World, key: &Key, now: Timestamp) -> Vec<Write> {
+        self.look_at_moves(key);
         let mut steps = plan(world, &self.facts, key, now);
         // What was found out while opening logs changes the plan; once they are open, it does not.
         if self.open_logs_of(&steps) {
@@ -149,15 +156,18 @@ impl Control {
         for step in steps {
             match step {
                 Step::OpenLog { .. } => {}
-                Step::RemoveLogs { prefix, keep } => self.remove_logs(&prefix, keep.as_deref()),
+                Step::RemoveLogs { prefix, keep } => self.remove_logs(&prefix, &keep),
                 Step::Serve {
                     kind,
                     namespace,
                     name,
                     log,
+                    parts,
                 } => {
+                    self.put_together(&log, parts);
                     self.serve(kind, &namespace, &name, &log);
                 }
+                Step::Close { log, target } => self.close(&log, target.as_deref()),
                 Step::Withdraw {
                     kind,
                     namespace,
@@ -182,7 +192,7 @@ impl Control {
                 continue;
             };
             let asked = Some((store.clone(), *retention));
-            let found = match self.open.get(name) {
+            let found = match self.stored.get(name).cloned() {
                 Some(logs) if self.asked.get(name) == asked.as_ref() => Ok(logs),
                 // One that is open goes on as it is until it is what was asked for.
                 open => match self.stores.of(store).open_all(name, *retention) {
@@ -198,7 +208,7 @@ impl Control {
             let fact = match found {
                 Ok(logs) => {
                     let stats = logs.stats();
-                    self.open.insert(name, logs);
+                    self.stored.insert(name.clone(), logs);
                     Ok(stats)
                 }
                 Err(error) => Err(error.to_string()),
@@ -219,7 +229,7 @@ impl Control {
     fn look_at_store(&mut self, store: &StoreKind, name: &str) -> bool {
         let store = self.stores.of(store);
         let owned = &mut self.facts.owned;
-        let mut news = match store.owns(name) && self.open.contains(name) {
+        let mut news = match store.owns(name) && self.stored.contains_key(name) {
             true => owned.insert(name.to_owned()),
             false => owned.remove(name),
         };
@@ -238,16 +248,58 @@ impl Control {
         news
     }
 
-    fn remove_logs(&mut self, prefix: &str, keep: Option<&str>) {
+    /// Learns what was found out about moves, for the plan of a key.
+    fn look_at_moves(&mut self, key: &Key) {
+        self.facts.switches.extend(self.served.switches());
+        if key.kind == "Broker" {
+            let prefix = log_prefix("broker", &key.namespace, &key.name);
+            self.facts.released = self.served.released(&prefix);
+        }
+    }
+
+    /// Makes one log of its parts, as soon as the one that takes events is open.
+    fn put_together(&mut self, log: &str, parts: Vec<PartRef>) {
+        let span = |place: PartRef| {
+            let stored = self.stored.get(&place.log).cloned();
+            Span {
+                is_open: stored.is_some(),
+                logs: stored.unwrap_or_else(|| self.absent.clone()),
+                place,
+            }
+        };
+        let spans: Vec<Span> = parts.into_iter().map(span).collect();
+        let takes = spans.last().is_some_and(|last| last.is_open);
+        if takes && self.served.put_together(log, spans) {
+            self.facts.switches.remove(log);
+        }
+    }
+
+    /// Closes a log to appends, to go on in `target`; or opens it again when it is to go nowhere.
+    fn close(&mut self, log: &str, target: Option<&str>) {
+        let found = target.and_then(|target| self.stored.get_key_value(target));
+        let news = match found {
+            Some((name, logs)) => self.served.close(log, name, logs),
+            None => self.served.reopen(log),
+        };
+        if news {
+            self.facts.switches.remove(log);
+        }
+    }
+
+    fn remove_logs(&mut self, prefix: &str, keep: &[String]) {
         let gone: Vec<String> = self
             .kept
             .range(prefix.to_owned()..)
             .take_while(|name| name.starts_with(prefix))
-            .filter(|name| keep != Some(name.as_str()))
+            .filter(|name| !keep.contains(*name))
             .cloned()
             .collect();
         for name in gone {
             self.remove_log(&name);
+        }
+        let stays = |whole: &str| keep.iter().any(|name| moving::whole_of(name) == whole);
+        for name in self.served.forget(prefix, stays) {
+            self.facts.switches.remove(&name);
         }
     }
 
@@ -260,7 +312,7 @@ impl Control {
             }
         }
         self.kept.remove(name);
-        self.open.remove(name);
+        self.stored.remove(name);
         self.asked.remove(name);
         self.facts.logs.remove(name);
         self.facts.owned.remove(name);
@@ -268,7 +320,7 @@ impl Control {
     }
 
     fn serve(&self, kind: EntryKind, namespace: &str, name: &str, log: &str) {
-        let log = self.open.get(log);
+        let log = self.served.open().get(log);
         let log = log.unwrap_or_else(|| self.absent.clone());
         let address = format!("{namespace}/{name}");
         let current = self.directory.load();

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
 
+use super::moving::Logs;
 use super::report;
 use super::{Facts, Place, Step, StoreKind, log_name, status_write};
 use crate::directory::EntryKind;
@@ -70,15 +71,35 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
     if broker.metadata.deletion_timestamp.is_some() || !is_ours(broker) {
         return vec![place.withdraw()];
     }
-    let log = log_of(broker);
-    let store = store(world, broker);
-    let mut steps = match &store {
-        Ok(store) => place.serve(facts, store.clone(), &log, retention(broker.annotations())),
+    let logs = Logs::of(world, broker);
+    let mut steps = match &logs {
+        Ok(logs) => keep(&place, logs, facts, broker),
         Err(_) => vec![place.withdraw()],
     };
-    let status = status(world, facts, broker, &log, store.as_ref(), now);
-    let write = status_write(key, &broker.metadata, broker.status.as_ref(), &status, &[]);
+    let status = status(world, facts, broker, logs.as_ref(), now);
+    let metadata = &broker.metadata;
+    let write = status_write(key, metadata, broker.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));
+    steps
+}
+
+/// Keeps events in these logs and no others, and takes them as soon as it was tried to open the last.
+fn keep(place: &Place<'_>, logs: &Logs, facts: &Facts, broker: &Broker) -> Vec<Step> {
+    let retention = retention(broker.annotations());
+    let mut steps = vec![Step::RemoveLogs {
+        prefix: place.logs.clone(),
+        keep: logs.all().map(|placed| placed.log.clone()).collect(),
+    }];
+    steps.extend(logs.all().map(|placed| Step::OpenLog {
+        store: placed.store.clone(),
+        name: placed.log.clone(),
+        retention,
+    }));
+    let last = logs.last();
+    if last.is_some_and(|last| facts.logs.contains_key(&last.log)) {
+        steps.push(place.step(&log_of(broker), logs.served()));
+    }
+    steps.push(logs.close(facts));
     steps
 }
 
@@ -113,12 +134,12 @@ struct Template {
 pub fn store(world: &World, broker: &Broker) -> Result<StoreKind, String> {
     #[cfg(feature = "jetstream")]
     if has_class(broker, super::jetstream::CLASS) {
-        let place = super::jetstream::place(world, broker)?;
+        let place = super::jetstream::place(world, broker, None)?;
         return Ok(StoreKind::JetStream(place.into()));
     }
     #[cfg(feature = "kafka")]
     if is_on_kafka(broker) {
-        let place = super::kafka::place(world, broker)?;
+        let place = super::kafka::place(world, broker, None)?;
         return Ok(StoreKind::Kafka(place.into()));
     }
     let Some(config) = &broker.spec.config else {
@@ -168,15 +189,15 @@ fn status(
     world: &World,
     facts: &Facts,
     broker: &Broker,
-    log: &str,
-    store: Result<&StoreKind, &String>,
+    logs: Result<&Logs, &String>,
     now: Timestamp,
 ) -> BrokerStatus {
-    let refused = store.err().map(String::as_str);
+    let refused = logs.err().map(String::as_str);
+    let last = logs.ok().and_then(Logs::last);
     let mut status = broker.status.clone().unwrap_or_default();
     status.observed_generation = broker.metadata.generation;
     let namespace = broker.namespace().unwrap_or_default();
-    let fact = facts.logs.get(log);
+    let fact = last.and_then(|last| facts.logs.get(&last.log));
     let mut conditions = std::mem::take(&mut status.conditions);
     let set = if is_on_kafka(broker) {
         types::KAFKA_CONDITIONS
@@ -192,9 +213,12 @@ fn status(
         manage.mark_true(types::INGRESS_READY);
         manage.mark_true(types::FILTER_READY);
     }
-    if let Ok(store) = store {
-        mark_durability(&mut manage, store);
-        report::mark_store(&mut manage, facts.troubles.get(log));
+    if let Some(last) = last {
+        mark_durability(&mut manage, &last.store);
+        report::mark_store(&mut manage, facts.troubles.get(&last.log));
+    }
+    if let Ok(logs) = logs {
+        logs.report(facts, &mut status.annotations, &mut manage);
     }
     report::mark_policies(&mut manage, types::EVENT_POLICIES_READY);
     status.address = None;

@@ -3,7 +3,8 @@
 //! The servers stand where eventing-natss looks for them: in the ConfigMap `config-nats` of the
 //! namespace `knative-eventing`, in the YAML under `eventing-nats`: `url`, `auth.credentialFile.secret`
 //! (`name`, `key`), `auth.tls.secret.name` (`tls.crt` and `tls.key`), and `tls.caBundle` or
-//! `tls.secret.name` (`ca.crt`). The Secrets are those of the same namespace, and are followed. What a stream is made
+//! `tls.secret.name` (`ca.crt`). The Secrets are those of the same namespace, and are followed. A Broker that
+//! is moved may name another ConfigMap. What a stream is made
 //! like stands in the NatsJetStreamChannel, or in the annotation
 //! `natsjetstream.eventing.knative.dev/config` of a Broker of the class `NatsJetStreamBroker`, as JSON with
 //! the fields that a NatsJetStreamChannel has in `spec.stream.config`, under `stream`.
@@ -34,6 +35,8 @@ pub const CONFIG: &str = "natsjetstream.eventing.knative.dev/config";
 
 const NAMESPACE: &str = "knative-eventing";
 const CONFIG_MAP: &str = "config-nats";
+/// The ConfigMap that says where NATS is, unless another one is named.
+const STANDARD_MAP: (&str, &str) = (NAMESPACE, CONFIG_MAP);
 const KEY: &str = "eventing-nats";
 
 /// Where a log is kept, and in what kind of stream.
@@ -79,11 +82,16 @@ struct SecretKey {
 
 impl SecretKey {
     /// The text under a key of the Secret; or what is missing, for people.
-    fn text(&self, world: &World, key: &str) -> Result<String, String> {
-        let place = format!("Secret {NAMESPACE}/{}", self.name);
-        let secret = world.secrets.get(NAMESPACE, &self.name);
+    fn text(
+        &self,
+        world: &World,
+        (namespace, map): (&str, &str),
+        key: &str,
+    ) -> Result<String, String> {
+        let place = format!("Secret {namespace}/{}", self.name);
+        let secret = world.secrets.get(namespace, &self.name);
         let secret = secret.ok_or_else(|| {
-            format!("{place} does not exist; {KEY} in ConfigMap {NAMESPACE}/{CONFIG_MAP} names it")
+            format!("{place} does not exist; {KEY} in ConfigMap {namespace}/{map} names it")
         })?;
         let data = secret.data.as_ref().and_then(|data| data.get(key));
         let data = data.ok_or_else(|| format!("{place} has no key {key}"))?;
@@ -97,10 +105,15 @@ struct Config {
     stream: Value,
 }
 
-/// Where a Broker's events are kept; or what is wrong with its configuration, for people.
-pub(super) fn place(world: &World, broker: &Broker) -> Result<Place, String> {
+/// Where a Broker's events are kept, on the servers that `named` says (the namespace and the name of a
+/// ConfigMap) or else on the usual ones; or what is wrong with its configuration, for people.
+pub(super) fn place(
+    world: &World,
+    broker: &Broker,
+    named: Option<(&str, &str)>,
+) -> Result<Place, String> {
     Ok(Place {
-        access: access(world)?,
+        access: access(world, named.unwrap_or(STANDARD_MAP))?,
         template: of_broker(broker)?,
     })
 }
@@ -114,22 +127,22 @@ pub(super) fn keeping(world: &World, spec: &NatsJetStreamChannelSpec) -> Result<
         .and_then(|stream| stream.override_name.clone());
     template.name = name.filter(|name| !name.is_empty());
     Ok(Place {
-        access: access(world)?,
+        access: access(world, STANDARD_MAP)?,
         template,
     })
 }
 
-/// Whether what is said here may change with the object `key`.
+/// Whether what the usual ConfigMap says may change with the object `key`.
 pub(super) fn depends_on(key: &Key) -> bool {
     key.namespace == NAMESPACE
         && (key.kind == "Secret" || (key.kind == "ConfigMap" && key.name == CONFIG_MAP))
 }
 
-fn access(world: &World) -> Result<Access, String> {
-    let place = format!("ConfigMap {NAMESPACE}/{CONFIG_MAP}");
+fn access(world: &World, map: (&str, &str)) -> Result<Access, String> {
+    let place = format!("ConfigMap {}/{}", map.0, map.1);
     let example = "eventing-nats: \"url: nats://nats.example.com:4222\"";
     let data = world
-        .config_map(NAMESPACE, CONFIG_MAP)
+        .config_map(map.0, map.1)
         .ok_or_else(|| format!("{place} does not exist; it says where NATS is, like {example}"))?;
     let text = data
         .get(KEY)
@@ -146,23 +159,24 @@ fn access(world: &World) -> Result<Access, String> {
     Ok(Access {
         servers: servers.split_whitespace().collect(),
         credentials: credentials
-            .map(|secret| secret.text(world, secret.key.as_deref().unwrap_or("nats.creds")))
+            .map(|secret| secret.text(world, map, secret.key.as_deref().unwrap_or("nats.creds")))
             .transpose()?,
         identity: identity
             .map(|secret| {
                 Ok::<_, String>(Identity {
-                    certificates: secret.text(world, "tls.crt")?,
-                    key: secret.text(world, "tls.key")?,
+                    certificates: secret.text(world, map, "tls.crt")?,
+                    key: secret.text(world, map, "tls.key")?,
                 })
             })
             .transpose()?,
-        roots: roots(world, connection.tls.as_ref(), identity)?,
+        roots: roots(world, map, connection.tls.as_ref(), identity)?,
     })
 }
 
 /// The authorities that are named; or those that came with our own certificate.
 fn roots(
     world: &World,
+    map: (&str, &str),
     named: Option<&Roots>,
     identity: Option<&SecretKey>,
 ) -> Result<Option<String>, String> {
@@ -174,9 +188,9 @@ fn roots(
         return String::from_utf8(decoded).map(Some).map_err(|_| wrong());
     }
     if let Some(secret) = named.and_then(|roots| roots.secret.as_ref()) {
-        return secret.text(world, "ca.crt").map(Some);
+        return secret.text(world, map, "ca.crt").map(Some);
     }
-    Ok(identity.and_then(|secret| secret.text(world, "ca.crt").ok()))
+    Ok(identity.and_then(|secret| secret.text(world, map, "ca.crt").ok()))
 }
 
 fn of_broker(broker: &Broker) -> Result<Template, String> {
@@ -336,7 +350,7 @@ mod tests {
 
     #[test]
     fn servers_that_are_not_named_are_asked_for() {
-        let error = access(&World::default()).unwrap_err();
+        let error = access(&World::default(), STANDARD_MAP).unwrap_err();
         assert!(error.contains("knative-eventing/config-nats"), "{error}");
     }
 }

@@ -42,14 +42,17 @@ pub struct Place {
     pub template: Template,
 }
 
-/// Where the Broker's events are kept; or what is wrong with its configuration, for people.
+/// Where the Broker's events are kept, which `named` says (the namespace and the name of a ConfigMap), or
+/// else the configuration of a Broker of this class; or what is wrong with that, for people.
 ///
 /// # Errors
 ///
 /// What is missing or cannot be read, and where it is looked for.
-pub fn place(world: &World, broker: &Broker) -> Result<Place, String> {
+pub fn place(world: &World, broker: &Broker, named: Option<(&str, &str)>) -> Result<Place, String> {
     let own = broker.namespace().unwrap_or_default();
-    let (namespace, name) = match &broker.spec.config {
+    let own_config = (broker.spec.config.as_ref()).filter(|_| super::broker::is_on_kafka(broker));
+    let (namespace, name) = match own_config {
+        _ if named.is_some() => named.unwrap_or_default(),
         None => (NAMESPACE, CONFIG_MAP),
         Some(config) if config.kind == "ConfigMap" => {
             let namespace = config
@@ -267,7 +270,7 @@ mod tests {
             "protocol": "U0FTTF9TU0w=", "sasl.mechanism": "UExBSU4=", "user": "bWU=",
             "password": "c2VjcmV0", "ca.crt": "Y2E=",
         });
-        let place = place(&world(&config, &secret), &broker()).unwrap();
+        let place = place(&world(&config, &secret), &broker(), None).unwrap();
         assert_eq!(
             place.access,
             Access {
@@ -300,7 +303,7 @@ mod tests {
         let annotation = (EXTERNAL_TOPIC.to_owned(), "theirs".to_owned());
         broker.annotations_mut().extend([annotation]);
         let world = world(&json!({"bootstrap.servers": "a:1"}), &json!({}));
-        let template = place(&world, &broker).unwrap().template;
+        let template = place(&world, &broker, None).unwrap().template;
         assert_eq!(
             (template.topic.as_str(), template.owner),
             ("theirs", Owner::Others)
@@ -339,10 +342,10 @@ mod tests {
                 "no sasl.mechanism",
             ),
         ] {
-            let error = place(&world(&config, &secret), &broker()).unwrap_err();
+            let error = place(&world(&config, &secret), &broker(), None).unwrap_err();
             assert!(error.contains(named), "{error}");
         }
-        let error = place(&World::default(), &broker()).unwrap_err();
+        let error = place(&World::default(), &broker(), None).unwrap_err();
         assert!(
             error.contains("knative-eventing/kafka-broker-config"),
             "{error}"

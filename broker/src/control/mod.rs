@@ -12,7 +12,9 @@
 //! * [`kafka`]: which Kafka cluster keeps the events of Brokers of the class `Kafka`.
 //! * [`kafka_channel`]: what is peculiar to KafkaChannels.
 //! * [`kafka_sink`]: KafkaSink -> a topic that is written to, an address, conditions.
+//! * [`moving`]: a Broker's events from one store to another.
 //! * [`stores`]: what keeps logs.
+//! * [`served`]: logs as they are used, put together of the parts that moves leave.
 //! * [`apply`]: the executor.
 //! * [`sightings`]: notices which types of events come in.
 //! * [`admission`]: refuses Triggers whose filters cannot be built.
@@ -30,9 +32,11 @@ pub mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_channel;
 pub mod kafka_sink;
+pub mod moving;
 #[cfg(feature = "jetstream")]
 pub mod nats_jet_stream_channel;
 pub mod report;
+mod served;
 pub mod sightings;
 pub mod stores;
 
@@ -50,7 +54,7 @@ pub use apply::{Control, OpenLogs};
 pub use stores::{Stores, Surroundings};
 
 use crate::directory::EntryKind;
-use crate::log::{LogStats, Retention};
+use crate::log::{LogStats, Offset, Retention};
 
 /// Which store keeps a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +82,45 @@ pub struct Facts {
     pub owned: BTreeSet<String>,
     /// What is wrong with the stores of logs that are open; they refuse events, or may soon.
     pub troubles: BTreeMap<String, String>,
+    /// Where logs can go on elsewhere, which were closed for that.
+    pub switches: BTreeMap<String, Switch>,
+    /// How far nobody needs anything any more in the log of the object that is looked at, for each
+    /// partition, where that log has several parts and all of them are open.
+    pub released: BTreeMap<String, Vec<Offset>>,
+}
+
+/// Where a log ends, and where its events begin in the one that follows; for each partition of either.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switch {
+    /// The name of the log that follows.
+    pub target: String,
+    /// The ends among all events.
+    pub ends: Vec<Offset>,
+    /// What the log that follows holds already; none of it is the Broker's.
+    pub begins: Vec<Offset>,
+}
+
+/// One of the logs that a log is made of. Offsets that are left out are zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRef {
+    /// Its name.
+    pub log: String,
+    /// The offset of its first event among all events, for each partition.
+    pub from: Vec<Offset>,
+    /// The offset of that event in the log itself, for each partition.
+    pub begin: Vec<Offset>,
+}
+
+impl PartRef {
+    /// The one log that most are made of.
+    #[must_use]
+    pub fn whole(log: &str) -> Self {
+        Self {
+            log: log.to_owned(),
+            from: Vec::new(),
+            begin: Vec::new(),
+        }
+    }
 }
 
 /// One thing to do.
@@ -96,8 +139,8 @@ pub enum Step {
     RemoveLogs {
         /// What the names begin with.
         prefix: String,
-        /// The one that stays.
-        keep: Option<String>,
+        /// Those that stay.
+        keep: Vec<String>,
     },
     /// Take events at an address.
     Serve {
@@ -109,6 +152,15 @@ pub enum Step {
         name: String,
         /// The log that keeps the events.
         log: String,
+        /// The logs that it is made of. The last one takes events.
+        parts: Vec<PartRef>,
+    },
+    /// Take no events until the log goes on elsewhere, and find out where it ends; or take them again.
+    Close {
+        /// The log.
+        log: String,
+        /// The log that it is to go on in; none where it is to stay.
+        target: Option<String>,
     },
     /// Take no events there any more.
     Withdraw {
@@ -155,7 +207,7 @@ impl<'a> Place<'a> {
         let mut steps = Vec::from_iter(withdraw.then(|| self.withdraw()));
         steps.push(Step::RemoveLogs {
             prefix: self.logs,
-            keep: None,
+            keep: Vec::new(),
         });
         steps
     }
@@ -165,8 +217,8 @@ impl<'a> Place<'a> {
     fn serve(self, facts: &Facts, store: StoreKind, log: &str, retention: Retention) -> Vec<Step> {
         let mut steps = vec![
             Step::RemoveLogs {
-                prefix: self.logs,
-                keep: Some(log.to_owned()),
+                prefix: self.logs.clone(),
+                keep: vec![log.to_owned()],
             },
             Step::OpenLog {
                 store,
@@ -175,14 +227,20 @@ impl<'a> Place<'a> {
             },
         ];
         if facts.logs.contains_key(log) {
-            steps.push(Step::Serve {
-                kind: self.kind,
-                namespace: self.key.namespace.clone(),
-                name: self.key.name.clone(),
-                log: log.to_owned(),
-            });
+            steps.push(self.step(log, vec![PartRef::whole(log)]));
         }
         steps
+    }
+
+    /// Takes events into a log of several parts.
+    fn step(&self, log: &str, parts: Vec<PartRef>) -> Step {
+        Step::Serve {
+            kind: self.kind,
+            namespace: self.key.namespace.clone(),
+            name: self.key.name.clone(),
+            log: log.to_owned(),
+            parts,
+        }
     }
 }
 

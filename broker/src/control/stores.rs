@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::StoreKind;
+use super::served::Served;
 use crate::clock::Clock;
 use crate::log::LogStore;
 
@@ -34,7 +35,6 @@ pub struct Surroundings {
 pub struct Stores {
     segment: Arc<dyn LogStore>,
     memory: Arc<dyn LogStore>,
-    #[cfg_attr(not(any(feature = "jetstream", feature = "kafka")), allow(dead_code))]
     surroundings: Surroundings,
     #[cfg(feature = "jetstream")]
     jetstream: BTreeMap<String, crate::log::jetstream::JetStreamStore>,
@@ -67,6 +67,12 @@ impl Stores {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Logs as they are used, none yet. What they find out makes [`Stores::changes`] grow.
+    pub(super) fn served(&self) -> Served {
+        let Surroundings { tracker, stop, .. } = &self.surroundings;
+        Served::new(tracker.clone(), stop.clone(), Arc::clone(&self.changes))
     }
 
     /// The store of a kind.

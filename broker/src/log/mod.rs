@@ -36,6 +36,8 @@
 //!    offset is ever given to a second event, also not after a removal of all events.
 
 pub mod absent;
+pub mod chain;
+pub mod gate;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 #[cfg(feature = "kafka")]
@@ -56,6 +58,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use partitions::Partitions;
 
@@ -93,6 +96,18 @@ pub struct ReadBatch {
     pub gaps: Vec<Gap>,
     /// Where to read on.
     pub next: Offset,
+}
+
+impl ReadBatch {
+    /// Leaves out everything from an offset on.
+    pub(crate) fn cut(&mut self, end: Offset) {
+        self.records.retain(|record| record.offset < end);
+        self.gaps.retain(|gap| gap.offsets.start < end);
+        for gap in &mut self.gaps {
+            gap.offsets.end = gap.offsets.end.min(end);
+        }
+        self.next = self.next.min(end);
+    }
 }
 
 /// A range of offsets that holds no records.
@@ -230,7 +245,13 @@ pub enum ReadError {
 ///
 /// Dropping it does not take the append back.
 #[derive(Debug)]
-pub struct Commit(CommitState);
+pub struct Commit {
+    state: CommitState,
+    /// Where its own offsets begin, and what that is called outside.
+    counted: Option<(Offset, Offset)>,
+    /// Dropped with it, or as soon as it is resolved.
+    held: Option<TaskTrackerToken>,
+}
 
 #[derive(Debug)]
 enum CommitState {
@@ -242,13 +263,37 @@ impl Commit {
     /// A commit whose outcome is known.
     #[must_use]
     pub fn ready(outcome: Result<Range<Offset>, AppendError>) -> Self {
-        Self(CommitState::Ready(Some(outcome)))
+        CommitState::Ready(Some(outcome)).into()
     }
 
     /// A commit that resolves when `outcome` is sent. A dropped sender means a closed log.
     #[must_use]
     pub fn waiting(outcome: oneshot::Receiver<Result<Range<Offset>, AppendError>>) -> Self {
-        Self(CommitState::Waiting(outcome))
+        CommitState::Waiting(outcome).into()
+    }
+
+    /// The same, with offsets that count on from `to` where its own ones begin at `from`.
+    #[must_use]
+    pub(crate) fn counted(self, from: Offset, to: Offset) -> Self {
+        let counted = Some((from, to));
+        Self { counted, ..self }
+    }
+
+    /// The same, holding something until it is resolved.
+    #[must_use]
+    pub(crate) fn holding(self, held: TaskTrackerToken) -> Self {
+        let held = Some(held);
+        Self { held, ..self }
+    }
+}
+
+impl From<CommitState> for Commit {
+    fn from(state: CommitState) -> Self {
+        Self {
+            state,
+            counted: None,
+            held: None,
+        }
     }
 }
 
@@ -256,12 +301,20 @@ impl Future for Commit {
     type Output = Result<Range<Offset>, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
+        let polled = match &mut self.state {
             CommitState::Ready(outcome) => Poll::Ready(outcome.take().unwrap_or_else(closed)),
             CommitState::Waiting(receiver) => Pin::new(receiver)
                 .poll(cx)
                 .map(|outcome| outcome.unwrap_or_else(|_| closed())),
+        };
+        if polled.is_ready() {
+            self.held = None;
         }
+        let Some((from, to)) = self.counted else {
+            return polled;
+        };
+        let count = |own: Offset| own.saturating_sub(from).saturating_add(to);
+        polled.map_ok(|offsets| count(offsets.start)..count(offsets.end))
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Partitions(Arc<Inner>);
 struct Inner {
     first: Arc<dyn Log>,
     all: Vec<Arc<dyn Log>>,
+    /// How many of them take events, the first ones.
+    taking: usize,
     /// Counts the appends without a key.
     turn: AtomicUsize,
 }
@@ -31,6 +33,7 @@ impl From<Arc<dyn Log>> for Partitions {
         Self(Arc::new(Inner {
             first: Arc::clone(&log),
             all: vec![log],
+            taking: 1,
             turn: AtomicUsize::new(0),
         }))
     }
@@ -52,9 +55,20 @@ impl Partitions {
     /// Several logs; `None` where there is not even one.
     #[must_use]
     pub fn new(all: Vec<Arc<dyn Log>>) -> Option<Self> {
-        let first = Arc::clone(all.first()?);
-        let turn = AtomicUsize::new(0);
-        Some(Self(Arc::new(Inner { first, all, turn })))
+        let taking = all.len();
+        Self::taking(all, taking)
+    }
+
+    /// Several logs, of which only so many of the first take events: the others are read to their end.
+    #[must_use]
+    pub fn taking(all: Vec<Arc<dyn Log>>, taking: usize) -> Option<Self> {
+        let inner = Inner {
+            first: Arc::clone(all.first()?),
+            taking: taking.clamp(1, all.len()),
+            all,
+            turn: AtomicUsize::new(0),
+        };
+        Some(Self(Arc::new(inner)))
     }
 
     /// The first, which is the only one of most.
@@ -98,7 +112,7 @@ impl Partitions {
     /// Where an event goes that comes in alone.
     #[must_use]
     pub fn of(&self, event: &Event) -> &Arc<dyn Log> {
-        let logs = self.all();
+        let logs = self.takers();
         match event.attribute(PARTITION_KEY) {
             _ if logs.len() == 1 => self.first(),
             Some(key) => &logs[place(key.text.as_bytes(), logs.len())],
@@ -108,14 +122,19 @@ impl Partitions {
 
     /// The partition whose turn it is.
     fn next(&self) -> usize {
-        self.0.turn.fetch_add(1, Ordering::Relaxed) % self.all().len()
+        self.0.turn.fetch_add(1, Ordering::Relaxed) % self.0.taking
+    }
+
+    /// Those that take events.
+    fn takers(&self) -> &[Arc<dyn Log>] {
+        self.all().get(..self.0.taking).unwrap_or_default()
     }
 
     /// Says where events go that come in together: those with a key by their key, the others all to one
     /// partition, which is another one each time. Events of one partition keep their order.
     #[must_use]
     pub fn spread(&self, events: Vec<Event>) -> Vec<(&Arc<dyn Log>, Vec<Event>)> {
-        let logs = self.all();
+        let logs = self.takers();
         if logs.len() == 1 {
             return vec![(self.first(), events)];
         }

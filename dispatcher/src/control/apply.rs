@@ -1,9 +1,10 @@
 //! The executor: starts, changes and stops consumers, and hands on what is to be written.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use heddle_broker::control::OpenLogs;
+use heddle_broker::log::Partitions;
 use heddle_crds::kube::queue::Key;
 use heddle_crds::kube::writer::Write;
 use heddle_crds::world::World;
@@ -20,7 +21,15 @@ use crate::config::{ConsumerConfig, ConsumerId, ReplyTo, Source};
 pub struct Control {
     dispatcher: Arc<Dispatcher>,
     facts: Facts,
-    settled: BTreeSet<String>,
+    settled: BTreeMap<String, Settled>,
+}
+
+/// A log whose consumers have been applied.
+#[derive(Debug)]
+struct Settled {
+    logs: Partitions,
+    /// Whether that was said of these very logs; others of the name may have been there before.
+    told: bool,
 }
 
 impl Control {
@@ -36,7 +45,7 @@ impl Control {
         Self {
             dispatcher,
             facts,
-            settled: BTreeSet::new(),
+            settled: BTreeMap::new(),
         }
     }
 
@@ -50,23 +59,36 @@ impl Control {
 
     /// Says that all consumers that there are have been applied, so that logs without one may be
     /// trimmed, and that logs are gone which are not open any more. To be called when no key waits.
-    pub fn settle(&mut self) {
+    /// True when a log was replaced by another one of its name, under those that read it: all are to be
+    /// looked at again, and only then are those of the new one known.
+    pub fn settle(&mut self) -> bool {
         let open = self.facts.logs.all();
-        self.settled.retain(|name| {
+        self.settled.retain(|name, _| {
             let stays = open.contains_key(name);
             if !stays {
                 self.dispatcher.forget_log(name);
             }
             stays
         });
+        let mut replaced = false;
         for (name, logs) in open {
-            if self.settled.insert(name.clone()) {
-                self.dispatcher.settled(&Source {
-                    name: name.into(),
-                    logs,
-                });
+            let known = self.settled.get_mut(&name);
+            if let Some(known) = known.filter(|known| known.logs != logs) {
+                *known = Settled { logs, told: false };
+                replaced = true;
+                continue;
+            }
+            let known = self.settled.entry(name.clone());
+            let known = known.or_insert_with(|| Settled {
+                logs: logs.clone(),
+                told: false,
+            });
+            if !std::mem::replace(&mut known.told, true) {
+                let name = name.into();
+                self.dispatcher.settled(&Source { name, logs });
             }
         }
+        replaced
     }
 
     /// Does what is to be done about one key, and returns what is to be written.

@@ -65,7 +65,8 @@ fn status(text: &str) -> Result<StatusCode, String> {
     }
 }
 
-fn delay(text: &str) -> Result<Duration, String> {
+/// A time like `50ms`.
+pub(super) fn delay(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a time like 50ms or 2s".to_owned();
     let delay: SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(delay).map_err(|_| wrong())

@@ -1,0 +1,60 @@
+//! The process is killed in the middle of moves, under load.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::api::trigger;
+use super::support::kafka::Cluster;
+use super::support::load::Load;
+use super::support::nats::Server;
+use super::support::{Heddle, Subscriber, data_directory, report};
+use super::{keep_in, point_at_kafka, point_at_nats, programs, until_moved};
+
+/// One move after the other, each with a kill at another moment after it was asked for. The topic has more
+/// partitions than the other stores, so that they come and go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_whenever_the_process_is_killed() {
+    let Some((jars, program)) = programs() else {
+        return;
+    };
+    let cluster = Cluster::single(&jars).await;
+    let server = Server::start(&program);
+    let (_directory, data) = data_directory();
+    let mut heddle = Heddle::up(&data).await;
+    point_at_nats(&heddle, &server).await;
+    point_at_kafka(&heddle, &cluster, 3).await;
+    heddle.create_broker("b").await;
+    let subscriber = Subscriber::start().await;
+    let all = trigger("all", "b", &subscriber.url("/"), json!({}));
+    heddle.create_trigger(&all).await;
+    let load = Load::on(&heddle, "b", 3);
+    load.acknowledged(50).await;
+    let moves = [
+        "kafka",
+        "jetstream",
+        "kafka",
+        "segment",
+        "jetstream",
+        "segment",
+    ];
+    for (step, store) in (0..).zip(moves) {
+        keep_in(&heddle, "b", store).await;
+        // No moment is better than another; these are spread over what a move takes.
+        tokio::time::sleep(Duration::from_millis(step * 35)).await;
+        heddle.kill();
+        heddle = Heddle::up(&data).await;
+        load.follow(&heddle);
+        until_moved(&heddle, "b", store).await;
+        load.acknowledged(20).await;
+    }
+    let outcome = load.end().await;
+    let (repeated, others) = outcome.reaches(&subscriber).await;
+    heddle.wait_stat("all", "backlog", 0).await;
+    report::line(&format!(
+        "{} acknowledged over 6 moves with a kill in each, 0 lost, {repeated} delivered again, \
+         {} refused, {others} delivered though not acknowledged",
+        outcome.acknowledged.len(),
+        outcome.refused,
+    ));
+}
