@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cluster;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::BTreeSet;
