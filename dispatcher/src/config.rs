@@ -74,7 +74,7 @@ pub enum ReplyTo {
     /// Back into the broker's log, with its TTL counted down.
     Log(Partitions),
     /// To an address.
-    Target(Target),
+    Target(Box<Target>),
 }
 
 /// The content mode of deliveries (`delivery.format`).
@@ -178,7 +178,7 @@ pub struct ConsumerConfig {
     pub reply: Option<ReplyTo>,
     /// Who gets the events that the subscriber did not take. Without one they are kept in the
     /// consumer's own dead letter log.
-    pub dead_letter: Option<Target>,
+    pub dead_letter: Option<Box<Target>>,
     /// Retries and the rest.
     pub policy: DeliveryPolicy,
     /// Order of deliveries.

@@ -2,7 +2,8 @@
 //!
 //! Each turn it fills its window from what was read, starts what may start, and then waits for
 //! whatever comes first: an answer, a read, new events, the end of a wait, a change, or the end.
-//! All deliveries of a consumer run inside its task, so that an event costs no task of its own.
+//! All deliveries of a consumer run inside its task, so that an event costs no task of its own. Once it
+//! keeps up and everything is delivered, it rests: little is kept of it until something comes.
 //!
 //! # Laws
 //!
@@ -20,31 +21,30 @@ use futures::{FutureExt, StreamExt};
 use heddle_broker::log::{Log, Offset, ReadBatch, ReadError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::trace;
 
 use crate::config::{ConsumerId, Order};
 use crate::delivery::{Action, Delivery, End};
-use crate::feed::{Counts, Seat};
+use crate::feed::Seat;
 use crate::metrics::Meters;
 use crate::positions::Position;
-use crate::quiet::Quiet;
 use crate::route::Routes;
 use crate::stats::{Board, count};
-use crate::turns::Hold;
-use crate::window::{Budget, Limits, Window};
+use crate::window::{Limits, Window};
 
 mod attempt;
 mod reading;
 mod report;
+mod resting;
 
 pub(crate) use attempt::{Done, Job, Next, Step, Task, Tools, Turn};
 pub(crate) use attempt::{open_dead_letters, perform};
 use reading::Read;
 pub(crate) use reading::Reading;
+pub(crate) use resting::Resting;
 
 /// The most events of one consumer that wait for a retry or behind another of their key. A
 /// consumer with more of them takes no new events until some are done.
@@ -78,30 +78,16 @@ pub(crate) struct Ends {
     pub(crate) force: CancellationToken,
 }
 
-/// The running consumer.
+/// A consumer at work.
 pub(crate) struct Consumer {
-    shared: Arc<Shared>,
-    tools: Arc<Tools>,
-    ends: Ends,
-    routes: Arc<Routes>,
+    kept: Box<Resting>,
     window: Window,
-    window_bytes: usize,
-    budget: Arc<Budget>,
-    /// What it may have under way, of what all parts of the consumer may.
-    turns: Hold,
-    reading: Reading,
     read: Option<Read>,
     /// No read before this long.
     paused: bool,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
-    random: SmallRng,
-    counted: Counts,
-    /// Events that were gone when they were to be read again.
-    lost: u64,
     /// The order has changed: what is in flight ends before anything else starts.
     reordering: bool,
-    failures: Quiet,
-    troubles: Quiet,
 }
 
 enum Wake {
@@ -116,53 +102,36 @@ enum Wake {
 }
 
 impl Consumer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        tools: Arc<Tools>,
-        ends: Ends,
-        reading: Reading,
-        (window_bytes, budget): (usize, Arc<Budget>),
-        turns: Hold,
-        seed: u64,
-    ) -> Self {
-        let routes = Arc::clone(&shared.routes.lock());
-        let window = Window::new(limits(&routes, window_bytes), Arc::clone(&budget));
+    /// Goes to work.
+    fn new(kept: Box<Resting>) -> Self {
+        let limits = limits(&kept.routes, kept.window_bytes);
         Self {
-            window,
-            window_bytes,
-            budget,
-            turns,
-            shared,
-            tools,
-            ends,
-            routes,
-            reading,
+            window: Window::new(limits, Arc::clone(&kept.budget)),
+            kept,
             read: None,
             paused: false,
             jobs: FuturesUnordered::new(),
-            random: SmallRng::seed_from_u64(seed),
-            counted: Counts::default(),
-            lost: 0,
             reordering: false,
-            failures: Quiet::default(),
-            troubles: Quiet::default(),
         }
     }
 
-    /// Runs until it is stopped. In a box, as a future holds what it is given more than once.
-    pub(crate) async fn run(mut self: Box<Self>) {
+    /// Works until there is nothing to do, or it is stopped: then nothing is left of it.
+    async fn work(mut self: Box<Self>) -> Option<Box<Resting>> {
         loop {
             if self.reordering && self.jobs.is_empty() {
                 self.reorder();
             }
-            self.turns.keep(self.window.in_flight());
+            self.kept.turns.keep(self.window.in_flight());
             // Without a subscriber nothing is taken either: what is wanted may change with it.
-            if !self.reordering && !self.routes.is_held() {
+            if !self.reordering && !self.kept.routes.is_held() {
                 self.fill();
                 self.start();
-                self.turns.keep(self.window.in_flight());
+                self.kept.turns.keep(self.window.in_flight());
             }
             self.publish();
+            if self.is_idle() {
+                return Some(self.kept);
+            }
             match self.wait().await {
                 Wake::Done(done) => {
                     self.finish(done);
@@ -173,21 +142,33 @@ impl Consumer {
                 Wake::Read((from, result)) => self.take_read(from, result),
                 Wake::Changed => self.change(),
                 Wake::Look => self.paused = false,
-                Wake::Turn => self.turns.rest(),
+                Wake::Turn => self.kept.turns.rest(),
                 Wake::Stop => break,
-                Wake::Force => return,
+                Wake::Force => return None,
             }
         }
         self.drain().await;
         self.publish();
+        None
+    }
+
+    /// Whether nothing is to be done before an event or a change comes.
+    fn is_idle(&self) -> bool {
+        self.window.len() == 0
+            && self.jobs.is_empty()
+            && self.read.is_none()
+            && !self.paused
+            && !self.reordering
+            && !self.kept.turns.is_starved()
+            && self.kept.reading.is_following()
     }
 
     async fn wait(&mut self) -> Wake {
-        let now = self.tools.clock.now();
+        let now = self.kept.tools.clock.now();
         // Nothing is started while the order changes, without a subscriber, or without a turn: no wait
         // matters then.
-        let starved = self.turns.is_starved();
-        let due = if self.reordering || self.routes.is_held() || starved {
+        let starved = self.kept.turns.is_starved();
+        let due = if self.reordering || self.kept.routes.is_held() || starved {
             None
         } else {
             self.window.next_due()
@@ -198,13 +179,13 @@ impl Consumer {
             (None, true) => Some(PAUSE),
             (due, false) => due,
         };
-        let follows = self.reading.is_following() && self.window.room().is_some();
+        let follows = self.kept.reading.is_following() && self.window.room().is_some();
         let read = &mut self.read;
         tokio::select! {
             biased;
-            () = self.ends.force.cancelled() => Wake::Force,
-            () = self.ends.stop.cancelled() => Wake::Stop,
-            () = self.shared.changed.notified() => Wake::Changed,
+            () = self.kept.ends.force.cancelled() => Wake::Force,
+            () = self.kept.ends.stop.cancelled() => Wake::Stop,
+            () = self.kept.shared.changed.notified() => Wake::Changed,
             Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Wake::Done(done),
             result = async {
                 match read {
@@ -212,8 +193,8 @@ impl Consumer {
                     None => std::future::pending().await,
                 }
             } => Wake::Read(result),
-            () = self.reading.inbox().ready(), if follows => Wake::Look,
-            () = self.turns.freed(), if starved => Wake::Turn,
+            () = self.kept.reading.inbox().ready(), if follows => Wake::Look,
+            () = self.kept.turns.freed(), if starved => Wake::Turn,
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => Wake::Look,
         }
     }
@@ -221,8 +202,8 @@ impl Consumer {
     /// Moves what was read into the window, and sees to the next read.
     fn fill(&mut self) {
         while let Some(room) = self.window.room() {
-            let (records, next) = self.reading.take(room.records, room.bytes);
-            let position = &self.shared.position;
+            let (records, next) = self.kept.reading.take(room.records, room.bytes);
+            let position = &self.kept.shared.position;
             if records.is_empty() {
                 // One that rides is wherever the feed is.
                 if position.look(|state| state.rides.is_none() && state.cursor.next() < next) {
@@ -243,13 +224,13 @@ impl Consumer {
                 state.cursor.pass(next);
             });
             for (record, delivery) in records.into_iter().zip(fresh) {
-                trace!(consumer = %self.shared.id, offset = record.offset, "taken");
+                trace!(consumer = %self.kept.shared.id, offset = record.offset, "taken");
                 self.window
                     .add(record.offset, record.accepted, record.event, delivery);
             }
         }
         if self.read.is_none() && !self.paused && self.window.room().is_some() {
-            self.read = self.reading.next_read(&self.shared.position);
+            self.read = self.kept.reading.next_read(&self.kept.shared.position);
         }
     }
 
@@ -257,8 +238,8 @@ impl Consumer {
         if self.window.is_idle() {
             return;
         }
-        let now = self.tools.clock.now();
-        while self.turns.take()
+        let now = self.kept.tools.clock.now();
+        while self.kept.turns.take()
             && let Some(offset) = self.window.start(now)
         {
             self.resume(offset);
@@ -266,8 +247,8 @@ impl Consumer {
     }
 
     fn resume(&mut self, offset: Offset) {
-        let sink = self.routes.dead_letter.is_some();
-        match Turn::of(offset, &mut self.window, self.reading.log(), sink) {
+        let sink = self.kept.routes.dead_letter.is_some();
+        match Turn::of(offset, &mut self.window, self.kept.reading.log(), sink) {
             Some(Turn::Act(action)) => self.act(offset, action),
             Some(Turn::Read(job)) => self.jobs.push(job),
             None => {}
@@ -283,7 +264,8 @@ impl Consumer {
             Next::Do(task) => task,
             Next::Wait(due) => {
                 let delivery = item.delivery.clone();
-                self.shared
+                self.kept
+                    .shared
                     .position
                     .update(|state| state.retry(offset, delivery));
                 return self.window.wait(offset, due);
@@ -292,10 +274,11 @@ impl Consumer {
         };
         if matches!(task, Task::DeadLetter(_) | Task::Keep(_)) {
             let delivery = item.delivery.clone();
-            self.shared
+            self.kept
+                .shared
                 .position
                 .update(|state| state.retry(offset, delivery));
-            if self.ends.stop.is_cancelled() && matches!(task, Task::DeadLetter(_)) {
+            if self.kept.ends.stop.is_cancelled() && matches!(task, Task::DeadLetter(_)) {
                 return;
             }
         }
@@ -306,15 +289,15 @@ impl Consumer {
             offset,
             event,
             task,
-            routes: Arc::clone(&self.routes),
-            tools: Arc::clone(&self.tools),
-            shared: Arc::clone(&self.shared),
+            routes: Arc::clone(&self.kept.routes),
+            tools: Arc::clone(&self.kept.tools),
+            shared: Arc::clone(&self.kept.shared),
             repeats: None,
         })));
     }
 
     fn end(&mut self, offset: Offset, end: End) {
-        let (board, meters) = (&self.shared.board, &self.shared.meters);
+        let (board, meters) = (&self.kept.shared.board, &self.kept.shared.meters);
         match end {
             End::Delivered => count(&board.delivered),
             End::DeadLettered => {
@@ -331,7 +314,10 @@ impl Consumer {
 
     fn complete(&mut self, offset: Offset) {
         self.window.finish(offset);
-        self.shared.position.update(|state| state.complete(offset));
+        self.kept
+            .shared
+            .position
+            .update(|state| state.complete(offset));
     }
 
     /// Goes on with an event after a step.
@@ -345,13 +331,13 @@ impl Consumer {
                 dropped_reply,
             } => {
                 self.record(offset, step, &outcome, took, dropped_reply);
-                let now = self.tools.clock.now();
-                let sink = self.routes.dead_letter.is_some();
-                let random = self.random.random::<f64>();
+                let now = self.kept.tools.clock.now();
+                let sink = self.kept.routes.dead_letter.is_some();
+                let random = self.kept.random.random::<f64>();
                 let Some(item) = self.window.item(offset) else {
                     return;
                 };
-                let policy = &self.routes.config.policy;
+                let policy = &self.kept.routes.config.policy;
                 let action = item.delivery.on(outcome, policy, sink, now, random);
                 self.act(offset, action);
             }
@@ -362,7 +348,7 @@ impl Consumer {
             Done::Gone { offset } => self.lost(offset),
             Done::Unreadable { offset, reason } => {
                 self.trouble(&reason);
-                let now = self.tools.clock.now();
+                let now = self.kept.tools.clock.now();
                 self.window
                     .wait(offset, now.checked_add(PAUSE).unwrap_or(now));
             }
@@ -373,7 +359,10 @@ impl Consumer {
         self.read = None;
         match result {
             Ok(batch) => {
-                let gone = self.reading.on_read(from, batch, &self.shared.position);
+                let gone = self
+                    .kept
+                    .reading
+                    .on_read(from, batch, &self.kept.shared.position);
                 for offset in gone {
                     self.lost(offset);
                 }
@@ -387,14 +376,16 @@ impl Consumer {
 
     /// Takes over a changed configuration.
     fn change(&mut self) {
-        let routes = Arc::clone(&self.shared.routes.lock());
-        let before = std::mem::replace(&mut self.routes, routes);
-        let limits = limits(&self.routes, self.window_bytes);
+        let routes = Arc::clone(&self.kept.shared.routes.lock());
+        let before = std::mem::replace(&mut self.kept.routes, routes);
+        let limits = limits(&self.kept.routes, self.kept.window_bytes);
         self.window.set_in_flight(limits.in_flight);
         self.reordering |= before.config.order != limits.order;
-        if self.routes.is_held() && self.reading.is_following() {
-            let position = &self.shared.position;
-            self.reading.restart(position, |state| state.cursor.next());
+        if self.kept.routes.is_held() && self.kept.reading.is_following() {
+            let position = &self.kept.shared.position;
+            self.kept
+                .reading
+                .restart(position, |state| state.cursor.next());
         }
     }
 
@@ -402,15 +393,17 @@ impl Consumer {
     fn reorder(&mut self) {
         self.reordering = false;
         self.read = None;
-        let limits = limits(&self.routes, self.window_bytes);
-        self.window = Window::new(limits, Arc::clone(&self.budget));
-        let position = &self.shared.position;
-        self.reading.restart(position, |state| state.cursor.floor());
+        let limits = limits(&self.kept.routes, self.kept.window_bytes);
+        self.window = Window::new(limits, Arc::clone(&self.kept.budget));
+        let position = &self.kept.shared.position;
+        self.kept
+            .reading
+            .restart(position, |state| state.cursor.floor());
     }
 
     /// Lets what is under way end; nothing is started but replies and dead letters to be kept.
     async fn drain(&mut self) {
-        let force = self.ends.force.clone();
+        let force = self.kept.ends.force.clone();
         while !self.jobs.is_empty() {
             match force.run_until_cancelled(self.jobs.next()).await {
                 Some(Some(done)) => self.finish_last(done),

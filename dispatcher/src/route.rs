@@ -89,7 +89,7 @@ impl Routes {
                 ReplyTo::Log(logs) => ReplyRoute::Log(logs.clone()),
                 ReplyTo::Target(target) => ReplyRoute::Route(route(target)),
             }),
-            dead_letter: config.dead_letter.as_ref().map(route),
+            dead_letter: config.dead_letter.as_deref().map(route),
             namespace,
             key: key_base(&config.uid, &config.source.name),
             config,

@@ -28,7 +28,7 @@ async fn run(
         None => None,
     };
     let config = ConsumerConfig {
-        dead_letter: sink.as_ref().map(|sink| target(&sink.url)),
+        dead_letter: sink.as_ref().map(|sink| Box::new(target(&sink.url))),
         policy: policy(retry),
         ..world.consumer("t", &subscriber.url)
     };
@@ -185,7 +185,7 @@ async fn a_dead_letter_carries_the_reason() {
         HttpSubscriber::answers(vec![Answer::With(422, Vec::new(), body.clone())]).await;
     let sink = HttpSubscriber::takes_all().await;
     let config = ConsumerConfig {
-        dead_letter: Some(target(&sink.url)),
+        dead_letter: Some(Box::new(target(&sink.url))),
         ..world.consumer("t", &subscriber.url)
     };
     world.dispatcher.apply(config.clone()).await.unwrap();
@@ -392,7 +392,7 @@ async fn a_reply_that_is_not_taken_fails_the_delivery() {
     let subscriber = HttpSubscriber::answers(vec![Answer::reply("r")]).await;
     let replies = HttpSubscriber::answers(vec![Answer::Status(503), Answer::Status(202)]).await;
     let config = ConsumerConfig {
-        reply: Some(ReplyTo::Target(target(&replies.url))),
+        reply: Some(ReplyTo::Target(Box::new(target(&replies.url)))),
         ..world.consumer("t", &subscriber.url)
     };
     world.dispatcher.apply(config).await.unwrap();
@@ -420,7 +420,7 @@ async fn a_reply_that_is_not_taken_fails_the_delivery() {
     // One that is never taken makes a dead letter that names where it failed.
     let refused = HttpSubscriber::answers(vec![Answer::Status(400)]).await;
     let config = ConsumerConfig {
-        reply: Some(ReplyTo::Target(target(&refused.url))),
+        reply: Some(ReplyTo::Target(Box::new(target(&refused.url)))),
         policy: policy(1),
         ..world.consumer("refused", &subscriber.url)
     };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::json::Json;
+use crate::word::Word;
 
 /// The finalizer of an object whose dependents go first.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -36,13 +37,16 @@ impl Key {
 /// The labels of an object, by their names. One or two as a rule: a map would be larger than the
 /// object itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Labels(Box<[(Box<str>, Box<str>)]>);
+pub(crate) struct Labels(Box<[(Word, Word)]>);
 
 impl Labels {
     /// The value of a label.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
-        self.0.get(at).map(|(_, value)| &**value)
+        let at = self
+            .0
+            .binary_search_by(|(own, _)| own.as_str().cmp(name))
+            .ok()?;
+        self.0.get(at).map(|(_, value)| value.as_str())
     }
 
     fn of(metadata: &Value) -> Self {
@@ -51,7 +55,7 @@ impl Labels {
         };
         let texts = map.iter().filter_map(|(name, value)| {
             let value = value.as_str()?;
-            Some((Box::from(name.as_str()), Box::from(value)))
+            Some((Word::from(name.as_str()), Word::from(value)))
         });
         let mut labels: Box<[_]> = texts.collect();
         labels.sort_unstable();
@@ -90,7 +94,7 @@ pub(crate) enum Ending {
 pub(crate) struct Object {
     key: Arc<Key>,
     json: Json,
-    api_version: Box<str>,
+    api_version: Word,
     version: u64,
     uid: Arc<str>,
     labels: Labels,

@@ -64,12 +64,16 @@ impl Consumer {
         took: Duration,
         dropped_reply: bool,
     ) {
-        let Some(reason) = self.shared.count_step(step, outcome, took, dropped_reply) else {
+        let Some(reason) = self
+            .kept
+            .shared
+            .count_step(step, outcome, took, dropped_reply)
+        else {
             return;
         };
-        debug!(consumer = %self.shared.id, offset, ?step, error = reason, "an attempt failed");
-        if let Some(held_back) = self.failures.pass() {
-            let id = &self.shared.id;
+        debug!(consumer = %self.kept.shared.id, offset, ?step, error = reason, "an attempt failed");
+        if let Some(held_back) = self.kept.failures.pass() {
+            let id = &self.kept.shared.id;
             if step == Step::Keep {
                 error!(consumer = %id, offset, error = reason, held_back,
                     "a dead letter cannot be kept; the event stays in the backlog");
@@ -82,37 +86,37 @@ impl Consumer {
     /// An event that was still to be delivered is gone from the log.
     pub(super) fn lost(&mut self, offset: Offset) {
         self.complete(offset);
-        count(&self.shared.meters.expired);
-        self.lost += 1;
-        if let Some(held_back) = self.troubles.pass() {
-            error!(consumer = %self.shared.id, offset, held_back,
+        count(&self.kept.shared.meters.expired);
+        self.kept.lost += 1;
+        if let Some(held_back) = self.kept.troubles.pass() {
+            error!(consumer = %self.kept.shared.id, offset, held_back,
                 "an event was removed from the log before it was delivered");
         }
     }
 
     pub(super) fn trouble(&mut self, reason: &str) {
-        *self.shared.board.last_error.lock() = Some(reason.to_owned());
-        if let Some(held_back) = self.troubles.pass() {
-            warn!(consumer = %self.shared.id, error = reason, held_back, "the log cannot be read");
+        *self.kept.shared.board.last_error.lock() = Some(reason.to_owned());
+        if let Some(held_back) = self.kept.troubles.pass() {
+            warn!(consumer = %self.kept.shared.id, error = reason, held_back, "the log cannot be read");
         }
     }
 
     /// Tells others how things stand.
     pub(super) fn publish(&mut self) {
-        let (counts, _) = self.shared.seat.inbox().counts();
-        let new = counts.since(self.counted);
+        let (counts, _) = self.kept.shared.seat.inbox().counts();
+        let new = counts.since(self.kept.counted);
         if new.has_gaps() {
-            count_by(&self.shared.meters.expired, new.expired);
-            count_by(&self.shared.meters.damaged, new.damaged);
+            count_by(&self.kept.shared.meters.expired, new.expired);
+            count_by(&self.kept.shared.meters.damaged, new.damaged);
         }
-        self.counted = counts;
-        *self.shared.board.moment.lock() = Moment {
+        self.kept.counted = counts;
+        *self.kept.shared.board.moment.lock() = Moment {
             oldest: self.window.oldest(),
             in_flight: self.window.in_flight(),
             waiting: self.window.waiting(),
             held: self.window.len(),
             bytes: self.window.bytes(),
-            lost: self.lost,
+            lost: self.kept.lost,
         };
     }
 }

@@ -142,7 +142,7 @@ impl Control {
         let reply = match &wanted.reply {
             None => None,
             Some(WantedReply::Log(log)) => Some(ReplyTo::Log(open(log)?)),
-            Some(WantedReply::Target(target)) => Some(ReplyTo::Target(target.clone())),
+            Some(WantedReply::Target(target)) => Some(ReplyTo::Target(Box::new(target.clone()))),
         };
         Some(ConsumerConfig {
             id: wanted.id.clone(),
@@ -154,7 +154,7 @@ impl Control {
             filter: wanted.filter.clone(),
             subscriber: wanted.subscriber.clone(),
             reply,
-            dead_letter: wanted.dead_letter.clone(),
+            dead_letter: wanted.dead_letter.clone().map(Box::new),
             policy: wanted.policy.clone(),
             order: wanted.order,
             max_in_flight: wanted.max_in_flight,

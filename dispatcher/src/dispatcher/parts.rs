@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ApplyError, Dispatcher, choose, letters};
 use crate::config::{ConsumerConfig, Order, Source, Start};
-use crate::consumer::{Consumer, Ends, Reading, Shared, open_dead_letters};
+use crate::consumer::{Ends, Reading, Resting, Shared, open_dead_letters};
 use crate::cursor::Cursor;
 use crate::delivery::dead_letter;
 use crate::feed::Seat;
@@ -257,7 +257,7 @@ impl Dispatcher {
         let budget = Arc::clone(&self.budget);
         let seat = Arc::clone(&shared.seat);
         let whose = shared.position.name();
-        let consumer = Box::new(Consumer::new(
+        let consumer = Resting::new(
             Arc::clone(&shared),
             Arc::clone(&self.tools),
             ends.clone(),
@@ -265,7 +265,7 @@ impl Dispatcher {
             (self.window(parts), budget),
             turns,
             self.seed ^ fnv1a(whose),
-        ));
+        );
         let done = CancellationToken::new();
         let guard = done.clone().drop_guard();
         let task = self.running.track_future(async move {

@@ -229,7 +229,7 @@ impl Shared {
             filter: Filter::All,
             subscriber: sending.sink.clone(),
             reply: None,
-            dead_letter: sending.dead_letter.clone(),
+            dead_letter: sending.dead_letter.clone().map(Box::new),
             policy: sending.policy.clone(),
             order: sending.order,
             max_in_flight: sending.max_in_flight,
