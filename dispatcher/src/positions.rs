@@ -255,6 +255,9 @@ impl Positions {
 
     /// Takes a found position over for a resource.
     pub(crate) fn resume(position: &Arc<Position>, uid: Arc<str>, keep: Option<Duration>) {
+        if position.look(|state| state.belongs_to(&uid, keep)) {
+            return;
+        }
         position.update(|state| {
             state.uid = uid;
             state.keep = keep;

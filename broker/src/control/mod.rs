@@ -247,13 +247,17 @@ impl<'a> Place<'a> {
 /// The write that turns an object's status into `desired`, where something differs. The fields in
 /// `leave` are somebody else's.
 #[must_use]
-pub fn status_write<S: serde::Serialize>(
+pub fn status_write<S: serde::Serialize + PartialEq>(
     key: &Key,
     object: &ObjectMeta,
     current: Option<&S>,
     desired: &S,
     leave: &[&str],
 ) -> Option<Write> {
+    // Most statuses say nothing new, and two values are compared sooner than written as JSON.
+    if current == Some(desired) {
+        return None;
+    }
     let patch = status_patch(current, desired, leave)?;
     Some(Write::Status(
         key.clone(),

@@ -88,6 +88,11 @@ impl State {
         }
     }
 
+    /// Whether it is the position of a resource that is there and keeps it for so long.
+    pub(super) fn belongs_to(&self, uid: &str, keep: Option<Duration>) -> bool {
+        *self.uid == *uid && self.keep == keep && self.expires.is_none()
+    }
+
     /// Remembers how far the delivery of an open offset has come.
     pub(crate) fn retry(&mut self, offset: Offset, delivery: Delivery) {
         self.retries.insert(offset, delivery);
