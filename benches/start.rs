@@ -223,29 +223,6 @@ fn full() -> Result<()> {
     Ok(())
 }
 
-/// Reads memory ten times a second until it is told to stop.
-fn sampler(pid: u32, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<Memory>> {
-    let stop = Arc::clone(stop);
-    std::thread::spawn(move || {
-        let mut samples = Vec::new();
-        while !stop.load(Relaxed) {
-            samples.extend(procfs::memory(pid));
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        samples
-    })
-}
-
-/// The medians of ten equal parts of a series, as a line.
-fn tenths(samples: &[Memory]) -> String {
-    let size = samples.len().div_ceil(10).max(1);
-    let part = |part: &[Memory]| {
-        let resident: Vec<f64> = part.iter().map(|memory| memory.resident).collect();
-        format!("{:.0}", spread(&resident).median)
-    };
-    samples.chunks(size).map(part).collect::<Vec<_>>().join(" ")
-}
-
 fn backlog() -> Result<()> {
     let count = support::setting("HEDDLE_BENCH_BACKLOG", 1_000_000) as usize;
     let dir = tempfile::tempdir()?;
@@ -257,7 +234,7 @@ fn backlog() -> Result<()> {
     let ledger = Arc::new(Ledger::new(1, count, None));
 
     let stop = Arc::new(AtomicBool::new(false));
-    let filling = sampler(pid, &stop);
+    let filling = procfs::sampler(pid, &stop);
     let rate = fill(&heddle, &sink, &ledger, 200)?;
     stop.store(true, Relaxed);
     let filling = filling.join().unwrap_or_default();
@@ -267,7 +244,7 @@ fn backlog() -> Result<()> {
     println!("  stats: {}", heddle.stats("backlog")?);
 
     let stop = Arc::new(AtomicBool::new(false));
-    let draining = sampler(pid, &stop);
+    let draining = procfs::sampler(pid, &stop);
     let from = Instant::now();
     sink.open();
     let mut last = (ledger.arrivals(), Instant::now());
@@ -291,8 +268,8 @@ fn backlog() -> Result<()> {
     println!(
         "  resident MiB: {:.1} before; filling {}; draining {}",
         before.resident,
-        tenths(&filling),
-        tenths(&draining)
+        procfs::tenths(&filling),
+        procfs::tenths(&draining)
     );
     println!(
         "  peak {:.1} MiB; stats: {}",

@@ -57,6 +57,11 @@ pub(crate) fn noise(count: usize) -> impl Iterator<Item = u8> {
     })
 }
 
+/// The id of an event.
+pub(crate) fn id(run: u64, index: usize) -> String {
+    format!("{run:04}-{index:010}")
+}
+
 fn digits(into: &mut [u8], mut value: u64) {
     for digit in into.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;

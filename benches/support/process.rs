@@ -91,6 +91,8 @@ pub(crate) struct Heddle {
     pub(crate) ingress: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The broker that Triggers are made for.
+    pub(crate) broker: &'static str,
     /// From just before exec until it said where it listens.
     pub(crate) ready_after: Duration,
     log: PathBuf,
@@ -145,6 +147,7 @@ impl Heddle {
             api: addr("api")?,
             admin: addr("admin")?,
             process,
+            broker: "default",
             ready_after,
             log,
         })
@@ -157,16 +160,39 @@ impl Heddle {
 
     /// Makes a Trigger for events of that type, and waits until it is ready.
     pub(crate) fn trigger(&self, name: &str, kind: &str, sink: SocketAddr) -> Result<()> {
-        self.make_trigger(name, kind, sink)?;
-        let path = format!("{TRIGGERS}/{name}");
+        self.make_trigger(name, kind, sink, &json!({}))?;
+        self.wait_ready(&format!("{TRIGGERS}/{name}"))
+    }
+
+    /// The same for the events that are there already, too.
+    pub(crate) fn trigger_from_start(
+        &self,
+        name: &str,
+        kind: &str,
+        sink: SocketAddr,
+    ) -> Result<()> {
+        let annotations = json!({"delivery.heddle.dev/start": "earliest"});
+        self.make_trigger(name, kind, sink, &annotations)?;
+        self.wait_ready(&format!("{TRIGGERS}/{name}"))
+    }
+
+    /// Makes an object in the collection at that path.
+    pub(crate) fn make(&self, path: &str, object: &Value) -> Result<()> {
+        let (status, answer) = http::call(self.api, "POST", path, &object.to_string())?;
+        anyhow::ensure!(status == 201, "{path} was answered {status}: {answer}");
+        Ok(())
+    }
+
+    /// Waits until the object at that path is ready.
+    pub(crate) fn wait_ready(&self, path: &str) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let (_, text) = http::call(self.api, "GET", &path, "")?;
+            let (_, text) = http::call(self.api, "GET", path, "")?;
             if serde_json::from_str(&text).is_ok_and(|object: Value| is_ready(&object)) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("Trigger {name} did not become ready: {text}");
+                bail!("{path} did not become ready: {text}");
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -179,7 +205,7 @@ impl Heddle {
             let make = |first: usize| {
                 (first..count).step_by(MAKERS).try_for_each(|number| {
                     let kind = format!("dev.heddle.other.{number}");
-                    self.make_trigger(&format!("other-{number}"), &kind, sink)
+                    self.make_trigger(&format!("other-{number}"), &kind, sink, &json!({}))
                 })
             };
             let makers: Vec<_> = (0..MAKERS)
@@ -205,23 +231,25 @@ impl Heddle {
         }
     }
 
-    fn make_trigger(&self, name: &str, kind: &str, sink: SocketAddr) -> Result<()> {
+    fn make_trigger(
+        &self,
+        name: &str,
+        kind: &str,
+        sink: SocketAddr,
+        annotations: &Value,
+    ) -> Result<()> {
         let body = json!({
             "apiVersion": "eventing.knative.dev/v1",
             "kind": "Trigger",
-            "metadata": {"name": name, "namespace": "default"},
+            "metadata": {"name": name, "namespace": "default", "annotations": annotations},
             "spec": {
-                "broker": "default",
+                "broker": self.broker,
                 "filter": {"attributes": {"type": kind}},
                 "subscriber": {"uri": format!("http://{sink}/")},
                 "delivery": {"timeout": "PT10M"},
             },
         });
-        let (status, answer) = http::call(self.api, "POST", TRIGGERS, &body.to_string())?;
-        if status != 201 {
-            bail!("Trigger {name} was answered {status}: {answer}");
-        }
-        Ok(())
+        self.make(TRIGGERS, &body)
     }
 
     /// The live figures of a Trigger.

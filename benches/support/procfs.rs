@@ -1,10 +1,14 @@
 //! What the kernel says about a process.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::Result;
+use super::stats::spread;
 
 /// Memory of a process, in MiB.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +37,29 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
         anonymous: field("RssAnon:")?,
         peak: field("VmHWM:")?,
     })
+}
+
+/// Reads memory ten times a second until it is told to stop.
+pub(crate) fn sampler(pid: u32, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<Memory>> {
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        let mut samples = Vec::new();
+        while !stop.load(Relaxed) {
+            samples.extend(memory(pid));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        samples
+    })
+}
+
+/// The medians of ten equal parts of a series, as a line.
+pub(crate) fn tenths(samples: &[Memory]) -> String {
+    let size = samples.len().div_ceil(10).max(1);
+    let part = |part: &[Memory]| {
+        let resident: Vec<f64> = part.iter().map(|memory| memory.resident).collect();
+        format!("{:.0}", spread(&resident).median)
+    };
+    samples.chunks(size).map(part).collect::<Vec<_>>().join(" ")
 }
 
 /// The CPU time of all threads of a process so far, in seconds.
