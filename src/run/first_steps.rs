@@ -49,10 +49,13 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Applies all manifests, and waits until the controllers have judged them; the first that is refused
 /// ends the process, since its author is watching. One that is not ready is reported, no more: what
-/// it waits for may come later.
-pub(super) async fn apply(client: &Client, manifests: &[Manifest]) -> anyhow::Result<()> {
-    let mut applied = Vec::new();
-    for result in apply_all(client, manifests).await {
+/// it waits for may come later. The manifests end here: with their places in the files they take
+/// more than all else that an idle process keeps of the resources, and nobody asks for them again.
+pub(super) async fn apply(client: &Client, manifests: Vec<Manifest>) -> anyhow::Result<()> {
+    let results = apply_all(client, &manifests).await;
+    drop(manifests);
+    let mut applied = Vec::with_capacity(results.len());
+    for result in results {
         applied.push(result?);
     }
     for one in &applied {

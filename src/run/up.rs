@@ -37,7 +37,7 @@ use super::first_steps;
 use super::handlers;
 use super::metrics;
 use crate::admin::{self, Admin, Check, Readiness};
-use crate::cli::manifest;
+use crate::cli::manifest::{self, Loaded};
 use crate::cli::up::UpArgs;
 use crate::shutdown::Shutdown;
 use crate::telemetry::LogLevel;
@@ -56,7 +56,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
         max_event_bytes,
         ..
     } = args;
-    let manifests = manifest::load(&filename)?;
+    let Loaded { resources, events } = manifest::load(&filename)?;
     let listeners = Listeners::bind(listen, api, api_tls, admin).await?;
     let data_dir = DataDir::create(&data)?;
     data_dir.remove_endpoints();
@@ -87,7 +87,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
             data_dir.mark_initialized()?;
         }
         control::wait_until_synced(synced).await?;
-        first_steps::apply(&client, &manifests.resources).await?;
+        first_steps::apply(&client, resources).await?;
         anyhow::Ok(())
     };
     tokio::select! {
@@ -97,7 +97,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     if !shutdown.graceful.is_cancelled() {
         data_dir.write_endpoints(&endpoints)?;
         banner::print(&endpoints, &data_dir, &entrance, started.elapsed())?;
-        let sent = first_steps::send(endpoints.ingress, manifests.events);
+        let sent = first_steps::send(endpoints.ingress, events);
         shutdown.tracker.spawn(async move {
             if let Err(error) = sent.await {
                 tracing::warn!(%error, "an event of the manifests could not be sent");
