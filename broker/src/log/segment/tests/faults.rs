@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::task::JoinSet;
+
 use super::{KEEP, SimFs, log, open, open_at};
 use crate::event::Event;
 use crate::log::segment::sim::Operation;
@@ -125,9 +127,8 @@ async fn refused_groups_leave_no_hole() {
     let store = open(&disk);
     let logs = ["a", "b"].map(|name| log(&store, name));
     let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> = (0..8)
-        .map(|n| tokio::spawn(append_until(logs.clone(), n, Arc::clone(&stop))))
-        .collect();
+    let workers = (0..8).map(|n| append_until(logs.clone(), n, Arc::clone(&stop)));
+    let workers: JoinSet<_> = workers.collect();
     for _ in 0..6 {
         let next = logs[0].stats().next;
         until("events are taken", async || logs[0].stats().next > next).await;
@@ -138,11 +139,9 @@ async fn refused_groups_leave_no_hole() {
     }
     stop.store(true, Ordering::Release);
     let mut acknowledged = [BTreeMap::new(), BTreeMap::new()];
-    for worker in workers {
-        for (which, offset, event) in worker.await.unwrap() {
-            let twice = acknowledged[which].insert(offset, event);
-            assert_eq!(twice, None, "offset {offset} was given twice");
-        }
+    for (which, offset, event) in workers.join_all().await.into_iter().flatten() {
+        let twice = acknowledged[which].insert(offset, event);
+        assert_eq!(twice, None, "offset {offset} was given twice");
     }
     store.close();
     let store = open(&disk);
