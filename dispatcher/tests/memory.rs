@@ -14,7 +14,7 @@ use heddle_broker::filter::{AttributesFilter, Filter};
 use support::World;
 
 /// What one more may keep, in bytes: its configuration, position, queue and task, with their names.
-const BOUND: i64 = 6 * 1024;
+const BOUND: i64 = 5 * 1024;
 const COUNT: usize = 100;
 
 /// Starts consumers with a filter each, and waits until they have nothing to do.

@@ -191,7 +191,7 @@ mod tests {
     use crate::eventing::Trigger;
 
     /// What controllers may know of one more ready Trigger, in bytes.
-    const BOUND: i64 = 4 * 1024;
+    const BOUND: i64 = 2 * 1024;
 
     fn trigger() -> Value {
         let condition = |name: &str| json!({"type": name, "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"});
@@ -235,6 +235,8 @@ mod tests {
     #[test]
     fn what_controllers_know_of_a_trigger_is_small() {
         let text = trigger().to_string();
+        // Another one like it, with which it has words in common.
+        let other: Trigger = serde_json::from_str(&text).unwrap();
         let mut known = None;
         let kept = allocation_counter::measure(|| {
             known = Some(Box::new(slim(
@@ -243,7 +245,7 @@ mod tests {
         });
         let known = known.unwrap();
         assert_eq!(known.metadata.annotations, None);
-        assert_eq!(known.spec.broker, "default");
+        assert_eq!(known.spec.broker, other.spec.broker);
         assert!(kept.bytes_current < BOUND, "{} bytes", kept.bytes_current);
     }
 }
