@@ -40,12 +40,54 @@ pub struct Part {
     pub log: Arc<dyn Log>,
 }
 
+/// The end of a chain, which follows that of its last part.
+#[derive(Debug)]
+pub(super) struct Tail {
+    from: Offset,
+    begin: Offset,
+    own: watch::Receiver<Offset>,
+    whole: watch::Sender<Offset>,
+}
+
+impl Tail {
+    fn of(last: &Part) -> Self {
+        let own = last.log.tail();
+        let whole = watch::Sender::new(last.whole(*own.borrow()));
+        Self {
+            from: last.from,
+            begin: last.begin,
+            own,
+            whole,
+        }
+    }
+
+    /// Makes up for what the last part is ahead.
+    pub(super) fn advance(&self) {
+        let next = self.count(*self.own.borrow());
+        self.whole.send_if_modified(|tail| {
+            let moves = next > *tail;
+            *tail = next.max(*tail);
+            moves
+        });
+    }
+
+    /// An offset of the last part as one of the chain.
+    pub(super) fn count(&self, own: Offset) -> Offset {
+        count(own, self.begin, self.from)
+    }
+}
+
+/// An offset of a part as one of the chain.
+fn count(own: Offset, begin: Offset, from: Offset) -> Offset {
+    from.saturating_add(own.saturating_sub(begin))
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Chain {
     before: Vec<Part>,
     last: Part,
-    tail: watch::Sender<Offset>,
+    tail: Arc<Tail>,
     released: AtomicU64,
     /// Grows when nobody needs anything in the older parts any more.
     drained: Arc<watch::Sender<u64>>,
@@ -63,23 +105,21 @@ impl Chain {
         drained: Arc<watch::Sender<u64>>,
         tracker: &TaskTracker,
     ) -> Arc<Self> {
-        let mut end = last.log.tail();
-        let next = last.whole(*end.borrow_and_update());
+        let tail = Arc::new(Tail::of(&last));
         let chain = Arc::new(Self {
             before,
-            tail: watch::Sender::new(next),
             last,
+            tail: Arc::clone(&tail),
             released: AtomicU64::new(0),
             drained,
             ended: CancellationToken::new(),
         });
-        let (weak, ended) = (Arc::downgrade(&chain), chain.ended.clone());
+        let ended = chain.ended.clone();
         tracker.spawn(async move {
+            let mut own = tail.own.clone();
             let follow = async {
-                while end.changed().await.is_ok() {
-                    let Some(chain) = weak.upgrade() else { return };
-                    let next = chain.last.whole(*end.borrow_and_update());
-                    chain.tail.send_replace(next);
+                while own.changed().await.is_ok() {
+                    tail.advance();
                 }
             };
             ended.run_until_cancelled(follow).await;
@@ -113,7 +153,7 @@ impl Drop for Chain {
 impl Part {
     /// An offset of its own as one of the chain.
     fn whole(&self, own: Offset) -> Offset {
-        self.from.saturating_add(own.saturating_sub(self.begin))
+        count(own, self.begin, self.from)
     }
 
     /// An offset of the chain as one of its own; `None` for one before it.
@@ -181,7 +221,7 @@ fn cut(batch: &mut ReadBatch, from: Offset, end: Offset) {
 impl Log for Chain {
     fn append(&self, events: Vec<Event>) -> Result<Commit, AppendError> {
         let commit = self.last.log.append(events)?;
-        Ok(commit.counted(self.last.begin, self.last.from))
+        Ok(commit.of_chain(Arc::clone(&self.tail)))
     }
 
     async fn read(&self, from: Offset, limit: ReadLimit) -> Result<ReadBatch, ReadError> {
@@ -198,11 +238,14 @@ impl Log for Chain {
             });
         }
         let (part, end) = self.part(from);
-        part.read(from, end, limit).await
+        let read = part.read(from, end, limit).await;
+        // Nothing is read that the tail does not cover.
+        self.tail.advance();
+        read
     }
 
     fn tail(&self) -> watch::Receiver<Offset> {
-        self.tail.subscribe()
+        self.tail.whole.subscribe()
     }
 
     async fn offset_at(&self, time: Timestamp) -> Result<Offset, ReadError> {
@@ -246,10 +289,15 @@ impl Log for Chain {
         let mut sum = self.last.log.stats();
         sum.first = self.last.whole(sum.first);
         sum.next = self.last.whole(sum.next);
+        let mut end = self.last.from;
         for part in self.before.iter().rev() {
             let stats = part.log.stats();
-            // What was removed up to its end is a part that is empty.
-            sum.first = part.whole(stats.first).min(sum.first);
+            let first = part.whole(stats.first);
+            // One of which nothing is left does not count.
+            if first < end {
+                sum.first = first;
+            }
+            end = part.from;
             sum.bytes += stats.bytes;
             sum.held_bytes += stats.held_bytes;
             sum.damaged += stats.damaged;

@@ -247,8 +247,8 @@ pub enum ReadError {
 #[derive(Debug)]
 pub struct Commit {
     state: CommitState,
-    /// Where its own offsets begin, and what that is called outside.
-    counted: Option<(Offset, Offset)>,
+    /// The end of the chain that it belongs to, if any.
+    chain: Option<Arc<chain::Tail>>,
     /// Dropped with it, or as soon as it is resolved.
     held: Option<TaskTrackerToken>,
 }
@@ -272,11 +272,11 @@ impl Commit {
         CommitState::Waiting(outcome).into()
     }
 
-    /// The same, with offsets that count on from `to` where its own ones begin at `from`.
+    /// The same as one of a chain, whose offsets it gives, and whose end covers it when it is resolved.
     #[must_use]
-    pub(crate) fn counted(self, from: Offset, to: Offset) -> Self {
-        let counted = Some((from, to));
-        Self { counted, ..self }
+    fn of_chain(self, tail: Arc<chain::Tail>) -> Self {
+        let chain = Some(tail);
+        Self { chain, ..self }
     }
 
     /// The same, holding something until it is resolved.
@@ -291,7 +291,7 @@ impl From<CommitState> for Commit {
     fn from(state: CommitState) -> Self {
         Self {
             state,
-            counted: None,
+            chain: None,
             held: None,
         }
     }
@@ -307,14 +307,17 @@ impl Future for Commit {
                 .poll(cx)
                 .map(|outcome| outcome.unwrap_or_else(|_| closed())),
         };
+        let polled = match &self.chain {
+            Some(chain) => polled.map_ok(|offsets| {
+                chain.advance();
+                chain.count(offsets.start)..chain.count(offsets.end)
+            }),
+            None => polled,
+        };
         if polled.is_ready() {
             self.held = None;
         }
-        let Some((from, to)) = self.counted else {
-            return polled;
-        };
-        let count = |own: Offset| own.saturating_sub(from).saturating_add(to);
-        polled.map_ok(|offsets| count(offsets.start)..count(offsets.end))
+        polled
     }
 }
 
@@ -402,7 +405,11 @@ pub trait LogStore: Send + Sync + std::fmt::Debug + 'static {
 }
 
 /// Checks the length of a log's name.
-pub(crate) fn check_name(name: &str) -> Result<(), OpenError> {
+///
+/// # Errors
+///
+/// It has less than 1 or more than 512 bytes.
+pub fn check_name(name: &str) -> Result<(), OpenError> {
     if (1..=512).contains(&name.len()) {
         return Ok(());
     }

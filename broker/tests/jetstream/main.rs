@@ -1,7 +1,7 @@
 //! The JetStream backend against a real nats-server: the laws of the log, and outages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod conformance;
+mod laws;
 mod outages;
 #[allow(dead_code)] // What the tests of the binary share with these.
 #[path = "../../../tests/support/nats.rs"]
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use heddle_broker::clock::Clock;
 use heddle_broker::log::jetstream::{Access, JetStreamStore, Options, Template};
-use heddle_broker::log::{Log, LogStore, OpenError, Retention};
+use heddle_broker::log::suite::opened;
+use heddle_broker::log::{Log, LogStore, Retention};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,28 +73,9 @@ fn connect(url: &str, clock: Arc<dyn Clock>) -> Connected {
 
 impl Connected {
     /// Opens a log when it can be opened. Blocks, as callers of [`LogStore`] may.
-    fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
-        wait_to_open(&self.store, self.changes.clone(), name, retention)
+    fn open(&self, name: &str, retention: Retention) -> Arc<dyn Log> {
+        opened(self.changes.clone(), PATIENCE, || {
+            self.store.open(name, retention)
+        })
     }
-}
-
-fn wait_to_open(
-    store: &JetStreamStore,
-    mut changes: watch::Receiver<u64>,
-    name: &str,
-    retention: Retention,
-) -> Result<Arc<dyn Log>, OpenError> {
-    let opened = async {
-        loop {
-            changes.mark_unchanged();
-            match store.open(name, retention) {
-                Err(_) if (1..=512).contains(&name.len()) => changes.changed().await.unwrap(),
-                outcome => return outcome,
-            }
-        }
-    };
-    let patient = tokio::time::timeout(PATIENCE, opened);
-    let opened =
-        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(patient));
-    opened.expect("the log is not opened")
 }

@@ -1,70 +1,29 @@
 //! The server goes away in the middle of a stream.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use heddle_broker::clock::SystemClock;
-use heddle_broker::log::suite::{event, read_all, until};
-use heddle_broker::log::{AppendError, Health, LogStore as _, Retention};
+use heddle_broker::log::Retention;
+use heddle_broker::log::suite::{Mortal, survives_kills};
 
 use super::connect;
 use super::server::{Server, program};
 
-const ROUNDS: u64 = 5;
+impl Mortal for Server {
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    async fn restart(&mut self) {
+        self.restart();
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kills_and_what_was_not_is_refused() {
     let Some(program) = program() else { return };
     let mut server = Server::start(&program);
     let connected = connect(&server.url(), Arc::new(SystemClock));
-    let log = connected.open("log", Retention::default()).unwrap();
-    let (mut acknowledged, mut refused, mut n) = (BTreeSet::new(), 0, 0);
-    for _ in 0..ROUNDS {
-        let mut commits = Vec::new();
-        for _ in 0..200 {
-            commits.push((n, log.append(vec![event(n, 100)])));
-            n += 1;
-        }
-        // Some of them are under way when the server ends.
-        server.kill();
-        for (n, commit) in commits {
-            let outcome = match commit {
-                Ok(commit) => commit.await,
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Ok(_) => drop(acknowledged.insert(n.to_string())),
-                Err(AppendError::Unavailable { .. } | AppendError::Busy { .. }) => refused += 1,
-                Err(other) => panic!("{other:?}"),
-            }
-        }
-        until("the outage is seen", async || {
-            matches!(connected.store.health(), Health::Degraded(_))
-        })
-        .await;
-        let away = log.append(vec![event(n, 1)]).map(|_| ());
-        assert!(
-            matches!(away, Err(AppendError::Unavailable { .. })),
-            "{away:?}"
-        );
-        server.restart();
-        until("appends are taken again", async || {
-            match log.append(vec![event(n, 100)]) {
-                Ok(commit) => commit.await.is_ok(),
-                Err(_) => false,
-            }
-        })
-        .await;
-        acknowledged.insert(n.to_string());
-        n += 1;
-    }
-    assert!(refused > 0, "no append was under way at any kill");
-    let kept: BTreeSet<String> = read_all(&*log, 0)
-        .await
-        .0
-        .iter()
-        .map(|record| record.event.id().to_owned())
-        .collect();
-    let lost: Vec<_> = acknowledged.difference(&kept).collect();
-    assert_eq!(lost, Vec::<&String>::new());
+    let log = connected.open("log", Retention::default());
+    survives_kills(&mut server, &connected.store, &*log, 5).await;
 }

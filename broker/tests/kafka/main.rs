@@ -1,7 +1,7 @@
 //! The Kafka backend against real servers: the laws of the log, outages, and what others do to a topic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod conformance;
+mod laws;
 mod outages;
 #[path = "../../../tests/support/kafka/mod.rs"]
 #[allow(dead_code, unused_imports)] // The tests of the binary use the rest.
@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use heddle_broker::clock::Clock;
 use heddle_broker::log::kafka::{Access, KafkaStore, Options, Template};
-use heddle_broker::log::{LogStore as _, OpenError, Partitions, Retention};
+use heddle_broker::log::suite::opened;
+use heddle_broker::log::{LogStore as _, Partitions, Retention};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -80,38 +81,10 @@ fn topic(log: &str) -> String {
 
 impl Connected {
     /// Opens a log of one partition when it can be opened. Blocks, as callers of stores may.
-    fn open(&self, name: &str, retention: Retention) -> Result<Partitions, OpenError> {
-        let template = Template::new(&topic(name));
-        wait_to_open(
-            &self.store.with(template),
-            self.changes.clone(),
-            name,
-            retention,
-        )
+    fn open(&self, name: &str, retention: Retention) -> Partitions {
+        let store = self.store.with(Template::new(&topic(name)));
+        opened(self.changes.clone(), PATIENCE, || {
+            store.open_all(name, retention)
+        })
     }
-}
-
-fn wait_to_open(
-    store: &KafkaStore,
-    mut changes: watch::Receiver<u64>,
-    name: &str,
-    retention: Retention,
-) -> Result<Partitions, OpenError> {
-    let mut last = String::new();
-    let opened = async {
-        loop {
-            changes.mark_unchanged();
-            match store.open_all(name, retention) {
-                Err(error) if (1..=512).contains(&name.len()) => {
-                    last = error.to_string();
-                    changes.changed().await.unwrap();
-                }
-                outcome => return outcome,
-            }
-        }
-    };
-    let patient = tokio::time::timeout(PATIENCE, opened);
-    let opened =
-        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(patient));
-    opened.unwrap_or_else(|_| panic!("the log is not opened: {last}"))
 }

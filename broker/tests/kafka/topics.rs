@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use heddle_broker::clock::SystemClock;
 use heddle_broker::log::kafka::{Access, Owner, Template};
-use heddle_broker::log::suite::{ALL, event, fill, read_all, until};
+use heddle_broker::log::suite::{ALL, event, fill, opened, read_all, until};
 use heddle_broker::log::{Gap, GapReason, Log, LogStore as _, Partitions, Retention};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::server::{Cluster, jars};
-use super::{Connected, PATIENCE, connect, wait_to_open};
+use super::{Connected, PATIENCE, connect};
 
 fn config(server: &Cluster) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -34,7 +34,9 @@ fn external(connected: &Connected, topic: &str) -> Partitions {
     template.owner = Owner::Others;
     let store = connected.store.with(template);
     let keep = Retention::default();
-    wait_to_open(&store, connected.changes.clone(), topic, keep).unwrap()
+    opened(connected.changes.clone(), PATIENCE, || {
+        store.open_all(topic, keep)
+    })
 }
 
 fn headers(pairs: &[(&str, &str)]) -> OwnedHeaders {

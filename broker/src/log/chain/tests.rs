@@ -1,9 +1,93 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
 use super::*;
-use crate::log::LogStore as _;
+use crate::clock::ManualClock;
+use crate::log::absent::AbsentLog;
+use crate::log::gate::Gate;
 use crate::log::memory::{MemoryOptions, MemoryStore};
-use crate::log::suite::{ALL, event};
+use crate::log::suite::{ALL, Subject, event};
+use crate::log::{Health, LogStore, OpenError};
+
+/// Memory logs that were moved once and are as good as new, each behind a gate.
+struct Moved {
+    store: Arc<MovedStore>,
+    clock: Arc<ManualClock>,
+}
+
+#[derive(Debug)]
+struct MovedStore {
+    inner: Arc<MemoryStore>,
+    open: Mutex<BTreeMap<String, Arc<dyn Log>>>,
+    tracker: TaskTracker,
+}
+
+impl LogStore for MovedStore {
+    fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
+        let new = self.inner.open(name, retention)?;
+        let mut open = self.open.lock();
+        let gate = match open.get(name) {
+            Some(open) => Arc::clone(open),
+            None => {
+                let old: Arc<dyn Log> = Arc::new(AbsentLog::ended());
+                let (older, newer) = (part(0, 0, &old), part(0, 0, &new));
+                let chain = Chain::new(vec![older], newer, Arc::default(), &self.tracker);
+                let gate: Arc<dyn Log> = Arc::new(Gate::new(chain, Arc::default()));
+                open.insert(name.to_owned(), Arc::clone(&gate));
+                gate
+            }
+        };
+        gate.set_retention(retention);
+        Ok(gate)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), OpenError> {
+        self.open.lock().remove(name);
+        self.inner.remove(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.inner.names()
+    }
+
+    fn health(&self) -> Health {
+        self.inner.health()
+    }
+}
+
+impl Subject for Moved {
+    fn create() -> Self {
+        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let options = MemoryOptions {
+            capacity: 256 << 10,
+            clock: Arc::clone(&clock) as _,
+        };
+        let store = MovedStore {
+            inner: MemoryStore::new(options),
+            open: Mutex::default(),
+            tracker: TaskTracker::new(),
+        };
+        let store = Arc::new(store);
+        Self { store, clock }
+    }
+
+    fn store(&self) -> Arc<dyn LogStore> {
+        Arc::clone(&self.store) as _
+    }
+
+    fn reopen(&mut self) -> Option<Arc<dyn LogStore>> {
+        None
+    }
+
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+}
+
+crate::log_conformance!(Moved);
 
 const KEEP: Retention = Retention {
     max_bytes: None,

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use heddle_broker::clock::ManualClock;
 use heddle_broker::log::kafka::{Access, KafkaStore, Template};
-use heddle_broker::log::suite::{Subject, event, fill, read_all};
-use heddle_broker::log::{AppendError, Health, Log, LogStore, OpenError, ReadError, Retention};
+use heddle_broker::log::suite::{Subject, event, fill, opened, read_all};
+use heddle_broker::log::{
+    AppendError, Health, Log, LogStore, OpenError, ReadError, Retention, check_name,
+};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, watch};
 
 use super::server::{Cluster, jars};
-use super::{Connected, PATIENCE, connect, topic, wait_to_open};
+use super::{Connected, PATIENCE, connect, topic};
 
 /// The server of all tests in this process. It ends with the process.
 static SERVER: OnceCell<Cluster> = OnceCell::const_new();
@@ -52,8 +54,11 @@ impl Patient {
 
 impl LogStore for Patient {
     fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
-        let opened = wait_to_open(&self.of(name), self.changes.clone(), name, retention)?;
-        Ok(Arc::clone(opened.first()))
+        check_name(name)?;
+        let store = self.of(name);
+        Ok(opened(self.changes.clone(), PATIENCE, || {
+            store.open(name, retention)
+        }))
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {
@@ -83,6 +88,10 @@ fn connected(clock: &Arc<ManualClock>) -> Connected {
 }
 
 impl Subject for Kafka {
+    fn is_there() -> bool {
+        jars().is_some()
+    }
+
     fn create() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
@@ -114,35 +123,7 @@ impl Subject for Kafka {
     }
 }
 
-/// Where there is no server, there is nothing to be tested.
-macro_rules! laws {
-    ($($law:ident),+) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $law() {
-            if jars().is_some() {
-                heddle_broker::log::suite::$law::<Kafka>().await;
-            }
-        })+
-    };
-}
-
-laws!(
-    durable,
-    whole,
-    ordered,
-    visible_after_commit,
-    exact,
-    continuous,
-    released_then_trimmed,
-    unprotected_is_trimmed,
-    trimmed_by_age,
-    bounded_reads,
-    bounded_appends,
-    resuming,
-    resuming_after_removal_of_all,
-    found_by_time,
-    empty_appends
-);
+heddle_broker::log_conformance!(Kafka, without[named]);
 
 /// In the place of `named`: a store knows the names that it was told of in this process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

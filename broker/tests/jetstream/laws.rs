@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use heddle_broker::clock::ManualClock;
 use heddle_broker::log::jetstream::JetStreamStore;
-use heddle_broker::log::suite::Subject;
-use heddle_broker::log::{Health, Log, LogStore, OpenError, Retention};
+use heddle_broker::log::suite::{Subject, opened};
+use heddle_broker::log::{Health, Log, LogStore, OpenError, Retention, check_name};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::server::{Server, program};
-use super::{Connected, connect, wait_to_open};
+use super::{Connected, PATIENCE, connect};
 
 /// A store on a server of its own.
 struct JetStream {
@@ -26,7 +26,10 @@ struct Patient(JetStreamStore, watch::Receiver<u64>);
 
 impl LogStore for Patient {
     fn open(&self, name: &str, retention: Retention) -> Result<Arc<dyn Log>, OpenError> {
-        wait_to_open(&self.0, self.1.clone(), name, retention)
+        check_name(name)?;
+        Ok(opened(self.1.clone(), PATIENCE, || {
+            self.0.open(name, retention)
+        }))
     }
 
     fn remove(&self, name: &str) -> Result<(), OpenError> {
@@ -55,6 +58,10 @@ fn connected(server: &Server, clock: &Arc<ManualClock>) -> Connected {
 }
 
 impl Subject for JetStream {
+    fn is_there() -> bool {
+        program().is_some()
+    }
+
     fn create() -> Self {
         let server = Server::start(&program().unwrap());
         let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
@@ -86,33 +93,4 @@ impl Subject for JetStream {
     }
 }
 
-/// Where there is no server, there is nothing to be tested.
-macro_rules! laws {
-    ($($law:ident),+) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $law() {
-            if program().is_some() {
-                heddle_broker::log::suite::$law::<JetStream>().await;
-            }
-        })+
-    };
-}
-
-laws!(
-    durable,
-    whole,
-    ordered,
-    visible_after_commit,
-    exact,
-    continuous,
-    released_then_trimmed,
-    unprotected_is_trimmed,
-    trimmed_by_age,
-    bounded_reads,
-    bounded_appends,
-    resuming,
-    resuming_after_removal_of_all,
-    found_by_time,
-    named,
-    empty_appends
-);
+heddle_broker::log_conformance!(JetStream);
