@@ -261,7 +261,8 @@ impl Heddle {
     }
 }
 
-fn is_ready(object: &Value) -> bool {
+/// Whether an object says so.
+pub(crate) fn is_ready(object: &Value) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|c| c["type"] == "Ready" && c["status"] == "True")
@@ -273,7 +274,7 @@ fn said(log: &Path) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// A nats-server with a JetStream store that syncs each message.
+/// A nats-server with a JetStream store.
 #[derive(Debug)]
 pub(crate) struct Nats {
     pub(crate) process: Owned,
@@ -282,8 +283,14 @@ pub(crate) struct Nats {
 }
 
 impl Nats {
-    /// Starts the server that `NATS_SERVER` or the PATH names; `None` where there is none.
+    /// Starts the server that `NATS_SERVER` or the PATH names, to sync each message; `None` where there is
+    /// none.
     pub(crate) fn start(dir: &Path) -> Result<Option<Self>> {
+        Self::start_syncing(dir, "always")
+    }
+
+    /// The same, to sync that often.
+    pub(crate) fn start_syncing(dir: &Path, sync: &str) -> Result<Option<Self>> {
         let program = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
         let Ok(output) = Command::new(&program).arg("--version").output() else {
             return Ok(None);
@@ -294,7 +301,7 @@ impl Nats {
         std::fs::write(
             &config,
             format!(
-                "listen: \"{addr}\"\njetstream {{ store_dir: \"{}\", sync_interval: always, \
+                "listen: \"{addr}\"\njetstream {{ store_dir: \"{}\", sync_interval: \"{sync}\", \
                  max_file_store: 20GB }}\n",
                 dir.join("store").display()
             ),
