@@ -16,6 +16,8 @@
 //! different else.
 
 use std::env;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// The target for which Rust brings its own linker and uses it by default.
@@ -31,13 +33,22 @@ fn main() {
     if !is("PROFILE", "release") || !is("TARGET", TARGET) || !is("HOST", TARGET) || own_linker() {
         return;
     }
-    if let Ok(root) = env::var("CARGO_MANIFEST_DIR") {
-        println!("cargo:rustc-link-arg-bins=-T{root}/layout/start.ld");
+    if let Some(order) = order() {
+        println!("cargo:rustc-link-arg-bins=-T{order}");
     }
     println!("cargo:rustc-link-arg-bins=-Wl,-z,keep-text-section-prefix");
     if glibc().is_some_and(|version| version >= SINCE) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
+}
+
+/// Where the linker finds the order: in a copy beside what is built. Cargo keeps what this prints for as
+/// long as nothing here changes, even for another checkout that builds into the same directory, where
+/// the path of this one may be gone.
+fn order() -> Option<String> {
+    let copy = Path::new(&env::var_os("OUT_DIR")?).join("start.ld");
+    fs::copy("layout/start.ld", &copy).ok()?;
+    copy.to_str().map(str::to_owned)
 }
 
 /// Whether whoever builds has chosen a linker, or tells it something that we do not know.
