@@ -9,11 +9,9 @@ use serde_json::{Value, json};
 
 use super::support::api::{Event, trigger};
 use super::support::heddle::run;
-use super::support::kafka::Cluster;
 use super::support::load::Load;
-use super::support::nats::Server;
-use super::support::{Answer, Delivery, Heddle, Subscriber, data_directory, report, wait};
-use super::{broker, configure, kafka, point_at_kafka, point_at_nats, programs, stores};
+use super::support::{Answer, Delivery, Heddle, Subscriber, data_directory, report};
+use super::{MOVES, Stage, accepted, broker, configure, kafka, stores};
 
 /// Runs the command: whether it succeeded, and what it wrote to either stream.
 async fn migrate(heddle: &Heddle, arguments: &[&str]) -> (bool, String, String) {
@@ -52,17 +50,11 @@ fn in_order(subscriber: &Subscriber, producers: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_moves_in_all_directions_while_events_come_in() {
-    let Some((jars, program)) = programs() else {
+    let Some(stage) = Stage::set(1).await else {
         return;
     };
-    let cluster = Cluster::single(&jars).await;
-    let server = Server::start(&program);
-    let (_directory, data) = data_directory();
-    let heddle = Heddle::up(&data).await;
-    point_at_nats(&heddle, &server).await;
-    point_at_kafka(&heddle, &cluster, 1).await;
-    configure(&heddle, "default", "theirs", kafka(&cluster, 3)).await;
-    heddle.create_broker("b").await;
+    let heddle = &stage.heddle;
+    configure(heddle, "default", "theirs", kafka(&stage.cluster, 3)).await;
     let (quick, ordered) = (Subscriber::start().await, Subscriber::start().await);
     let all = trigger("quick", "b", &quick.url("/"), json!({}));
     heddle.create_trigger(&all).await;
@@ -70,23 +62,15 @@ async fn a_broker_moves_in_all_directions_while_events_come_in() {
     let spec = json!({"annotations": annotations});
     let in_turn = trigger("ordered", "b", &ordered.url("/"), spec);
     heddle.create_trigger(&in_turn).await;
-    let load = Load::on(&heddle, "b", 3);
-    let moves = [
-        "kafka",
-        "jetstream",
-        "kafka",
-        "segment",
-        "jetstream",
-        "segment",
-    ];
-    for store in moves {
+    let load = Load::on(heddle, "b", 3);
+    for store in MOVES {
         load.acknowledged(30).await;
-        let last = moved(&heddle, &["--to", store]).await;
+        let last = moved(heddle, &["--to", store]).await;
         assert_eq!(last["stores"], json!([store]));
         assert_eq!(last["triggers"].as_array().unwrap().len(), 2, "{last}");
     }
     // To where it is, it need not go.
-    moved(&heddle, &["--to", "segment"]).await;
+    moved(heddle, &["--to", "segment"]).await;
     load.acknowledged(30).await;
     let outcome = load.end().await;
     let (quick_again, _) = outcome.reaches(&quick).await;
@@ -100,24 +84,18 @@ async fn a_broker_moves_in_all_directions_while_events_come_in() {
     // Twice in a move its readers change over; one delivery at a time may be under way then.
     assert!(ordered_again <= 12, "{ordered_again}");
     // The same to a cluster that a ConfigMap of one's own names.
-    let last = moved(&heddle, &["--to", "kafka", "--config", "theirs"]).await;
-    let parts = &broker(&heddle, "b").await["status"]["annotations"]["log.heddle.dev/parts"];
+    let last = moved(heddle, &["--to", "kafka", "--config", "theirs"]).await;
+    let parts = &broker(heddle, "b").await["status"]["annotations"]["log.heddle.dev/parts"];
     let parts: Value = serde_json::from_str(parts.as_str().unwrap()).unwrap();
     assert_eq!(parts[0]["config"], "default/theirs", "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backlog_and_its_retries_come_along_over_several_stores() {
-    let Some((jars, program)) = programs() else {
+    let Some(stage) = Stage::set(3).await else {
         return;
     };
-    let cluster = Cluster::single(&jars).await;
-    let server = Server::start(&program);
-    let (_directory, data) = data_directory();
-    let heddle = Heddle::up(&data).await;
-    point_at_nats(&heddle, &server).await;
-    point_at_kafka(&heddle, &cluster, 3).await;
-    heddle.create_broker("b").await;
+    let heddle = &stage.heddle;
     let (willing, taken) = (
         Arc::<AtomicBool>::default(),
         Arc::<Mutex<BTreeSet<_>>>::default(),
@@ -137,24 +115,15 @@ async fn a_backlog_and_its_retries_come_along_over_several_stores() {
     heddle.create_trigger(&waits).await;
     let post = async |ids: std::ops::Range<u32>| {
         for id in ids {
-            let id = id.to_string();
-            wait::until("an event to be accepted", || async {
-                let answer = heddle.post("b", &Event::new(&id, "t")).await;
-                match answer.status.as_u16() {
-                    202 => Ok(()),
-                    503 => Err(answer.text()),
-                    other => panic!("{other}: {}", answer.text()),
-                }
-            })
-            .await;
+            accepted(heddle, "b", &id.to_string()).await;
         }
     };
     post(0..10).await;
     let goes_on_in = async |store: &str, all: &[&str]| {
-        let (done, out, err) = migrate(&heddle, &["broker/b", "--to", store]).await;
+        let (done, out, err) = migrate(heddle, &["broker/b", "--to", store]).await;
         assert!(done, "{out}{err}");
         assert_eq!(out, format!("broker default/b is to be moved to {store}\n"));
-        super::until(&heddle, "b", "events to go there", |object| {
+        super::until(heddle, "b", "events to go there", |object| {
             stores(object) == all
         })
         .await;
@@ -165,7 +134,7 @@ async fn a_backlog_and_its_retries_come_along_over_several_stores() {
     post(20..30).await;
     // The topic is still needed.
     let back = ["broker", "b", "--to", "kafka", "--wait"];
-    let (done, out, err) = migrate(&heddle, &back).await;
+    let (done, out, err) = migrate(heddle, &back).await;
     assert!(!done && err.contains("still holds"), "{out}{err}");
     post(30..35).await;
     let late = [
@@ -177,13 +146,13 @@ async fn a_backlog_and_its_retries_come_along_over_several_stores() {
         "--timeout",
         "1s",
     ];
-    let (done, out, err) = migrate(&heddle, &late).await;
+    let (done, out, err) = migrate(heddle, &late).await;
     assert!(
         !done && err.contains("not moved yet (Draining)"),
         "{out}{err}"
     );
     willing.store(true, Ordering::Relaxed);
-    let last = moved(&heddle, &["--to", "jetstream"]).await;
+    let last = moved(heddle, &["--to", "jetstream"]).await;
     assert_eq!(last["stores"], json!(["jetstream"]));
     heddle.wait_stat("waits", "backlog", 0).await;
     assert_eq!(taken.lock().len(), 35);

@@ -5,40 +5,30 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::support::api::trigger;
-use super::support::kafka::Cluster;
 use super::support::load::Load;
-use super::support::nats::Server;
-use super::support::{Heddle, Subscriber, data_directory, report};
-use super::{keep_in, point_at_kafka, point_at_nats, programs, until_moved};
+use super::support::{Heddle, Subscriber, report};
+use super::{MOVES, Stage, keep_in, until_moved};
 
 /// One move after the other, each with a kill at another moment after it was asked for. The topic has more
 /// partitions than the other stores, so that they come and go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_whenever_the_process_is_killed() {
-    let Some((jars, program)) = programs() else {
+    let Some(stage) = Stage::set(3).await else {
         return;
     };
-    let cluster = Cluster::single(&jars).await;
-    let server = Server::start(&program);
-    let (_directory, data) = data_directory();
-    let mut heddle = Heddle::up(&data).await;
-    point_at_nats(&heddle, &server).await;
-    point_at_kafka(&heddle, &cluster, 3).await;
-    heddle.create_broker("b").await;
+    let Stage {
+        _directory,
+        _server,
+        cluster: _cluster,
+        data,
+        mut heddle,
+    } = stage;
     let subscriber = Subscriber::start().await;
     let all = trigger("all", "b", &subscriber.url("/"), json!({}));
     heddle.create_trigger(&all).await;
     let load = Load::on(&heddle, "b", 3);
     load.acknowledged(50).await;
-    let moves = [
-        "kafka",
-        "jetstream",
-        "kafka",
-        "segment",
-        "jetstream",
-        "segment",
-    ];
-    for (step, store) in (0..).zip(moves) {
+    for (step, store) in (0..).zip(MOVES) {
         keep_in(&heddle, "b", store).await;
         // No moment is better than another; these are spread over what a move takes.
         tokio::time::sleep(Duration::from_millis(step * 35)).await;

@@ -12,14 +12,51 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use support::api::condition;
+use support::api::{Event, condition};
 use support::kafka::{Cluster, jars};
 use support::nats::{Server, program};
-use support::{Heddle, wait};
+use support::{Heddle, data_directory, wait};
+use tempfile::TempDir;
 
-/// The programs of both servers, where the environment names them.
-fn programs() -> Option<(PathBuf, PathBuf)> {
-    Some((jars()?, program()?))
+/// From each store to each other one.
+const MOVES: [&str; 6] = [
+    "kafka",
+    "jetstream",
+    "kafka",
+    "segment",
+    "jetstream",
+    "segment",
+];
+
+/// A process that keeps the events of the Broker `b` on its disk, and both servers that they may go to.
+struct Stage {
+    heddle: Heddle,
+    cluster: Cluster,
+    data: PathBuf,
+    _server: Server,
+    _directory: TempDir,
+}
+
+impl Stage {
+    /// Starts all of it, where the environment names the servers' programs. A topic gets so many
+    /// partitions.
+    async fn set(partitions: usize) -> Option<Self> {
+        let (jars, program) = (jars()?, program()?);
+        let cluster = Cluster::single(&jars).await;
+        let server = Server::start(&program);
+        let (directory, data) = data_directory();
+        let heddle = Heddle::up(&data).await;
+        point_at_nats(&heddle, &server).await;
+        point_at_kafka(&heddle, &cluster, partitions).await;
+        heddle.create_broker("b").await;
+        Some(Self {
+            heddle,
+            cluster,
+            data,
+            _server: server,
+            _directory: directory,
+        })
+    }
 }
 
 /// Makes a ConfigMap.
@@ -52,6 +89,19 @@ fn kafka(cluster: &Cluster, partitions: usize) -> Value {
         "default.topic.partitions": partitions.to_string(),
         "default.topic.replication.factor": "1",
     })
+}
+
+/// Posts an event until it is accepted: a log that is being moved says 503 for a moment.
+async fn accepted(heddle: &Heddle, name: &str, id: &str) {
+    wait::until("an event to be accepted", || async {
+        let answer = heddle.post(name, &Event::new(id, "t")).await;
+        match answer.status.as_u16() {
+            202 => Ok(()),
+            503 => Err(answer.text()),
+            other => panic!("{other}: {}", answer.text()),
+        }
+    })
+    .await;
 }
 
 /// The Broker, as the API has it.

@@ -6,23 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use super::support::api::{Event, condition, trigger};
+use super::support::api::{condition, trigger};
 use super::support::nats::{Server, program};
 use super::support::{Answer, Heddle, Subscriber, data_directory, wait};
-use super::{keep_in, point_at_nats, stores, until, until_moved};
-
-/// Posts an event until it is accepted: a log that is being moved says 503 for a moment.
-async fn accepted(heddle: &Heddle, name: &str, id: &str) {
-    wait::until("an event to be accepted", || async {
-        let answer = heddle.post(name, &Event::new(id, "t")).await;
-        match answer.status.as_u16() {
-            202 => Ok(()),
-            503 => Err(answer.text()),
-            other => panic!("{other}: {}", answer.text()),
-        }
-    })
-    .await;
-}
+use super::{accepted, keep_in, point_at_nats, stores, until, until_moved};
 
 /// Refuses everything until it is told otherwise.
 async fn unwilling() -> (Subscriber, Arc<AtomicBool>) {
