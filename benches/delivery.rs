@@ -25,15 +25,13 @@ use std::time::{Duration, Instant};
 
 use support::bare::Role;
 use support::ledger::{Account, Ledger};
-use support::load::{self, Load};
+use support::load::{self, CONNECTIONS, Load};
 use support::pauses::Pauses;
 use support::process::{Bare, Heddle};
 use support::sink::Sink;
 use support::stats::{Latencies, ratio, spread};
 use support::{Result, procfs};
 
-const CONNECTIONS: usize = 64;
-const DATA: usize = 1024;
 const WINDOW: usize = 2048;
 const CEILING: u64 = 150_000;
 const KIND: &str = "dev.heddle.benchmark.delivery";
@@ -76,11 +74,8 @@ impl Contender {
 
     fn load(&self, connections: usize) -> Load {
         Load {
-            addr: self.addr,
-            path: self.path.to_owned(),
-            kind: KIND.to_owned(),
-            data: DATA,
             connections,
+            ..Load::new(self.addr, self.path, KIND)
         }
     }
 
@@ -217,7 +212,7 @@ fn closed(contender: &mut Contender, sink: &Sink, run: u64) -> Result<f64> {
     sink.record(&ledger);
     let before = procfs::cpu_seconds(contender.pid)?;
     let load = contender.load(CONNECTIONS);
-    let rate = load::measure(sink.handle(), &load, &ledger, support::turn())?;
+    let rate = load::measure(sink.handle(), &load, &ledger)?;
     drain(&ledger);
     let cpu = procfs::cpu_seconds(contender.pid)? - before;
     contender.delivered.push(rate.arrivals);
@@ -258,13 +253,7 @@ fn keep(samples: &mut [Vec<f64>; 3], round: &Latencies) {
 
 /// Waits until all that was acknowledged has arrived, or nothing has for five seconds.
 fn drain(ledger: &Ledger) {
-    let mut last = (ledger.arrivals(), Instant::now());
-    while ledger.arrivals() < ledger.acks() && last.1.elapsed() < Duration::from_secs(5) {
-        std::thread::sleep(Duration::from_millis(10));
-        if ledger.arrivals() != last.0 {
-            last = (ledger.arrivals(), Instant::now());
-        }
-    }
+    ledger.await_arrivals(ledger.acks(), Duration::from_secs(5));
 }
 
 fn report(contenders: &[Contender]) {

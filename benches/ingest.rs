@@ -17,45 +17,25 @@ mod support;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::bare::Role;
-use support::ledger::Ledger;
-use support::load::{self, Load};
+use support::load::{CONNECTIONS, Load};
 use support::process::{Bare, Heddle, Nats};
-use support::stats::{Latencies, ratio, spread};
-use support::{Result, nats, procfs};
-use tokio::runtime::Handle;
+use support::stats::{ratio, spread};
+use support::turns::{Samples, median};
+use support::{Result, nats, procfs, turns};
 
-const CONNECTIONS: usize = 64;
-const DATA: usize = 1024;
-/// More events than any contender accepts in a second.
-const CEILING: u64 = 250_000;
+const KIND: &str = "dev.heddle.benchmark.ingest";
 
-/// The samples of one contender, one a round.
-#[derive(Default)]
-struct Contender {
-    rates: Vec<f64>,
-    cpu_us: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-}
-
-impl Contender {
-    fn print(&self, name: &str) {
-        let latency = |samples: &[f64]| match samples {
-            [] => "-".to_owned(),
-            samples => format!("{:.2}", spread(samples).median),
-        };
-        println!(
-            "| {name} | {} | {:.1} | {} | {} |",
-            spread(&self.rates).text(0),
-            spread(&self.cpu_us).median,
-            latency(&self.p50),
-            latency(&self.p99),
-        );
-    }
+fn print(contender: &Samples, name: &str) {
+    println!(
+        "| {name} | {} | {} | {} | {} |",
+        contender.rate(),
+        median(&contender.cpu_us, 1),
+        median(&contender.p50, 2),
+        median(&contender.p99, 2),
+    );
 }
 
 fn main() -> std::process::ExitCode {
@@ -65,11 +45,11 @@ fn main() -> std::process::ExitCode {
 /// All contenders, and what the disk does by itself.
 #[derive(Default)]
 struct Field {
-    bare: Contender,
-    sync: Contender,
-    heddle: Contender,
-    nats_one: Contender,
-    nats_many: Contender,
+    bare: Samples,
+    sync: Samples,
+    heddle: Samples,
+    nats_one: Samples,
+    nats_many: Samples,
     disk: Vec<f64>,
 }
 
@@ -77,15 +57,14 @@ impl Field {
     fn print(&self, nats: Option<&Nats>) {
         println!("\n| server | requests/s | CPU us/request | ack p50 ms | ack p99 ms |");
         println!("|---|---|---|---|---|");
-        self.bare.print("bare hyper, 202 only");
-        self.sync.print("bare hyper, 202 after a shared fdatasync");
-        self.heddle.print("heddle up, durable");
+        print(&self.bare, "bare hyper, 202 only");
+        print(&self.sync, "bare hyper, 202 after a shared fdatasync");
+        print(&self.heddle, "heddle up, durable");
         if let Some(Nats { version, .. }) = nats {
             let (one, many) = ("1 connection x 64", "64 connections x 1");
-            self.nats_one
-                .print(&format!("{version}, sync always, {one}"));
-            self.nats_many
-                .print(&format!("{version}, sync always, {many}"));
+            for (contender, shape) in [(&self.nats_one, one), (&self.nats_many, many)] {
+                print(contender, &format!("{version}, sync always, {shape}"));
+            }
         }
         let to = |other: &[f64]| ratio(&self.heddle.rates, other);
         println!("\nheddle / bare hyper: {}", to(&self.bare.rates).text(2));
@@ -110,10 +89,7 @@ impl Field {
 
 fn bench() -> Result<()> {
     println!("{}", procfs::machine());
-    let generator = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let generator = turns::generator()?;
     let on = generator.handle();
     let dir = tempfile::tempdir()?;
     let bare = Bare::start(Role::Accept, None)?;
@@ -133,11 +109,18 @@ fn bench() -> Result<()> {
             (sync.addr, &sync.process, &mut field.sync),
             (heddle.ingress, &heddle.process, &mut field.heddle),
         ] {
-            turn(on, round, &load_for(addr), process.pid(), into)?;
+            let load = Load::new(addr, "/default/default", KIND);
+            let rate = into.over_http(on, round, &load, process.pid())?;
+            println!("round {round}: {addr} {rate:.0}/s");
         }
-        if let Some(nats) = &nats {
-            nats_turn(on, nats, (1, CONNECTIONS), &mut field.nats_one)?;
-            nats_turn(on, nats, (CONNECTIONS, 1), &mut field.nats_many)?;
+        let Some(nats) = &nats else { continue };
+        for (shape, into) in [
+            ((1, CONNECTIONS), &mut field.nats_one),
+            ((CONNECTIONS, 1), &mut field.nats_many),
+        ] {
+            let measure = || nats::measure(on, nats.addr, shape);
+            let rate = into.other(nats.process.pid(), measure)?;
+            println!("round {round}: nats {shape:?} {rate:.0}/s");
         }
     }
     field.print(nats.as_ref());
@@ -164,48 +147,4 @@ fn disk_floor(dir: &Path) -> Result<f64> {
         count += 1;
     }
     Ok(count as f64 / from.elapsed().as_secs_f64())
-}
-
-fn load_for(addr: std::net::SocketAddr) -> Load {
-    Load {
-        addr,
-        path: "/default/default".to_owned(),
-        kind: "dev.heddle.benchmark.ingest".to_owned(),
-        data: DATA,
-        connections: CONNECTIONS,
-    }
-}
-
-fn turn(on: &Handle, round: u64, load: &Load, pid: u32, into: &mut Contender) -> Result<()> {
-    let seconds = support::turn().as_secs() + 3;
-    let ledger = Arc::new(Ledger::new(round, (CEILING * seconds) as usize, None));
-    let before = procfs::cpu_seconds(pid)?;
-    let rate = load::measure(on, load, &ledger, support::turn())?;
-    let cpu = procfs::cpu_seconds(pid)? - before;
-    let account = ledger.account();
-    anyhow::ensure!(
-        account.refused == 0,
-        "{} events were refused, the last with {}",
-        account.refused,
-        account.refusal
-    );
-    let latencies: Latencies = ledger.ack_latencies();
-    into.rates.push(rate.acks);
-    into.cpu_us.push(cpu * 1e6 / account.acked as f64);
-    into.p50.push(latencies.quantile_ms(0.5));
-    into.p99.push(latencies.quantile_ms(0.99));
-    println!("round {round}: {} {:.0}/s", load.addr, rate.acks);
-    Ok(())
-}
-
-fn nats_turn(on: &Handle, nats: &Nats, shape: (usize, usize), into: &mut Contender) -> Result<()> {
-    let pid = nats.process.pid();
-    let before = procfs::cpu_seconds(pid)?;
-    let rate = nats::measure(on, nats.addr, shape, support::turn())?;
-    let seconds = (support::turn() + support::WARM_UP).as_secs_f64();
-    into.cpu_us
-        .push((procfs::cpu_seconds(pid)? - before) * 1e6 / (rate * seconds));
-    into.rates.push(rate);
-    println!("nats {shape:?}: {rate:.0}/s");
-    Ok(())
 }

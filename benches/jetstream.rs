@@ -18,27 +18,24 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::HeaderMap;
 use async_nats::jetstream::stream::{Config, StorageType};
 use async_nats::jetstream::{self, context::Context as JetStream};
 use bytes::Bytes;
-use serde_json::{Value, json};
-use support::ledger::Ledger;
-use support::load::{self, Load};
+use serde_json::json;
+use support::load::{CONNECTIONS, DATA, Load};
 use support::process::{Heddle, Nats};
-use support::stats::{ratio, spread};
-use support::{Result, WARM_UP, http, procfs};
+use support::stats::ratio;
+use support::turns::{Samples, median};
+use support::{Result, http, procfs, turns};
 use tokio::runtime::Handle;
 
-const IN_FLIGHT: usize = 64;
-const DATA: usize = 1024;
-/// More events than are accepted in a second.
-const CEILING: u64 = 250_000;
-const BROKERS: &str = "/apis/eventing.knative.dev/v1/namespaces/default/brokers";
-const CONFIG_MAPS: &str = "/api/v1/namespaces/knative-eventing/configmaps";
+/// Messages under way: as many as there are connections over HTTP.
+const IN_FLIGHT: usize = CONNECTIONS;
+const KIND: &str = "dev.heddle.benchmark.jetstream";
 
 fn main() -> std::process::ExitCode {
     support::main(bench)
@@ -51,23 +48,17 @@ enum Shape {
     Event,
 }
 
-/// Acknowledged a second, and microseconds of the server's processor for each; one sample a round.
+/// What a contender takes of its own, and microseconds of the server's processor; one sample a round.
 #[derive(Default)]
 struct Contender {
-    rates: Vec<f64>,
-    heddle_us: Vec<f64>,
+    own: Samples,
     nats_us: Vec<f64>,
 }
 
 impl Contender {
     fn print(&self, name: &str) {
-        let cpu = |samples: &[f64]| match samples {
-            [] => "-".to_owned(),
-            samples => format!("{:.1}", spread(samples).median),
-        };
-        let rate = spread(&self.rates).text(0);
-        let (heddle, nats) = (cpu(&self.heddle_us), cpu(&self.nats_us));
-        println!("| {name} | {rate} | {heddle} | {nats} |");
+        let (heddle, nats) = (median(&self.own.cpu_us, 1), median(&self.nats_us, 1));
+        println!("| {name} | {} | {heddle} | {nats} |", self.own.rate());
     }
 }
 
@@ -80,32 +71,28 @@ fn bench() -> Result<()> {
 }
 
 fn run(sync: &str) -> Result<()> {
-    let generator = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let generator = turns::generator()?;
     let on = generator.handle();
     let dir = tempfile::tempdir()?;
     let nats = Nats::start_syncing(dir.path(), sync)?;
     let nats = nats.context("nats-server was not found (PATH, or NATS_SERVER)")?;
-    let heddle = Heddle::start(&dir.path().join("data"))?;
-    make_broker(&heddle, &nats)?;
+    let servers = json!({"eventing-nats": format!("url: nats://{}", nats.addr)});
+    let broker = ("nats", "NatsJetStreamBroker");
+    let config = ("config-nats", &servers);
+    let heddle = Heddle::start_with_broker(&dir.path().join("data"), broker, config)?;
     let context = on.block_on(publisher(&nats))?;
     let (mut plain, mut event, mut broker) = <(Contender, Contender, Contender)>::default();
+    let load = Load::new(heddle.ingress, "/default/nats", KIND);
+    let (server, process) = (nats.process.pid(), heddle.process.pid());
     for round in 1..=support::rounds() {
         for (shape, into) in [(Shape::Plain, &mut plain), (Shape::Event, &mut event)] {
-            let before = procfs::cpu_seconds(nats.process.pid())?;
-            let rate = publish(on, &context, shape)?;
-            into.nats_us.push(since(&nats, before, rate)?);
-            into.rates.push(rate);
+            let (rate, us) = turns::costing(server, || publish(on, &context, shape))?;
+            into.nats_us.push(us);
+            into.own.rates.push(rate);
         }
-        let before = procfs::cpu_seconds(nats.process.pid())?;
-        let heddle_before = procfs::cpu_seconds(heddle.process.pid())?;
-        let rate = ingest(on, round, &heddle)?;
-        broker.nats_us.push(since(&nats, before, rate)?);
-        let used = procfs::cpu_seconds(heddle.process.pid())? - heddle_before;
-        broker.heddle_us.push(used * 1e6 / (rate * turn_seconds()));
-        broker.rates.push(rate);
+        let turn = || broker.own.over_http(on, round, &load, process);
+        let (_, us) = turns::costing(server, turn)?;
+        broker.nats_us.push(us);
     }
     println!("\n{}, sync_interval {sync}", nats.version);
     println!("\n| | acknowledged/s | CPU us of heddle | CPU us of nats-server |");
@@ -113,48 +100,10 @@ fn run(sync: &str) -> Result<()> {
     plain.print("async-nats, 64 in flight");
     event.print("async-nats, 64 in flight, headers and id of an event");
     broker.print("heddle up, 64 connections");
-    let to = |other: &Contender| ratio(&broker.rates, &other.rates).text(2);
+    let to = |other: &Contender| ratio(&broker.own.rates, &other.own.rates).text(2);
     println!("\nheddle / async-nats: {}", to(&plain));
     println!("heddle / async-nats with headers and id: {}", to(&event));
     Ok(())
-}
-
-fn turn_seconds() -> f64 {
-    (support::turn() + WARM_UP).as_secs_f64()
-}
-
-/// Microseconds of the server's processor for each message since then.
-fn since(nats: &Nats, before: f64, rate: f64) -> Result<f64> {
-    let used = procfs::cpu_seconds(nats.process.pid())? - before;
-    Ok(used * 1e6 / (rate * turn_seconds()))
-}
-
-/// Makes the Broker `nats`, and waits until it is ready.
-fn make_broker(heddle: &Heddle, nats: &Nats) -> Result<()> {
-    let config = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "config-nats", "namespace": "knative-eventing"},
-        "data": {"eventing-nats": format!("url: nats://{}", nats.addr)},
-    });
-    let class = json!({"eventing.knative.dev/broker.class": "NatsJetStreamBroker"});
-    let broker = json!({
-        "apiVersion": "eventing.knative.dev/v1", "kind": "Broker",
-        "metadata": {"name": "nats", "namespace": "default", "annotations": class},
-    });
-    for (path, object) in [(CONFIG_MAPS, config), (BROKERS, broker)] {
-        let (status, answer) = http::call(heddle.api, "POST", path, &object.to_string())?;
-        anyhow::ensure!(status == 201, "{path}: {status} {answer}");
-    }
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let (_, text) = http::call(heddle.api, "GET", &format!("{BROKERS}/nats"), "")?;
-        let object: Value = serde_json::from_str(&text)?;
-        if support::process::is_ready(&object) {
-            return Ok(());
-        }
-        anyhow::ensure!(Instant::now() < deadline, "the Broker is not ready: {text}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Makes a stream like that of the Broker for each shape of messages.
@@ -184,14 +133,14 @@ fn headers(number: u64) -> HeaderMap {
         ("ce-specversion", "1.0"),
         ("ce-id", &id),
         ("ce-source", "/benchmark/generator"),
-        ("ce-type", "dev.heddle.benchmark.jetstream"),
+        ("ce-type", KIND),
         ("ce-knativearrivaltime", "2026-01-31T11:59:00.123456Z"),
         ("ce-knativebrokerttl", "255"),
         ("content-type", "application/octet-stream"),
         ("heddle-accepted", "1769860740123456789"),
         (
             "Nats-Msg-Id",
-            &format!("/benchmark/generator {id} dev.heddle.benchmark.jetstream 255"),
+            &format!("/benchmark/generator {id} {KIND} 255"),
         ),
     ] {
         headers.insert(name, value);
@@ -225,10 +174,7 @@ fn publish(on: &Handle, context: &JetStream, shape: Shape) -> Result<f64> {
         })
     };
     let tasks: Vec<_> = (0..IN_FLIGHT).map(|_| one()).collect();
-    std::thread::sleep(WARM_UP);
-    let (from, before) = (Instant::now(), acks.load(Relaxed));
-    std::thread::sleep(support::turn());
-    let rate = (acks.load(Relaxed) - before) as f64 / from.elapsed().as_secs_f64();
+    let rate = turns::rate_of(&acks);
     stop.store(true, Relaxed);
     on.block_on(async {
         for task in tasks {
@@ -236,26 +182,4 @@ fn publish(on: &Handle, context: &JetStream, shape: Shape) -> Result<f64> {
         }
         Ok(rate)
     })
-}
-
-/// Events accepted a second.
-fn ingest(on: &Handle, round: u64, heddle: &Heddle) -> Result<f64> {
-    let seconds = support::turn().as_secs() + 3;
-    let ledger = Arc::new(Ledger::new(round, (CEILING * seconds) as usize, None));
-    let load = Load {
-        addr: heddle.ingress,
-        path: "/default/nats".to_owned(),
-        kind: "dev.heddle.benchmark.jetstream".to_owned(),
-        data: DATA,
-        connections: IN_FLIGHT,
-    };
-    let rate = load::measure(on, &load, &ledger, support::turn())?;
-    let account = ledger.account();
-    anyhow::ensure!(
-        account.refused == 0,
-        "{} events were refused, the last with {}",
-        account.refused,
-        account.refusal
-    );
-    Ok(rate.acks)
 }

@@ -9,7 +9,6 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,7 +20,7 @@ use support::process::{BINARY, Heddle};
 use support::procfs::{self, Memory};
 use support::sink::Sink;
 use support::stats::spread;
-use support::{Result, http};
+use support::{Result, http, turns};
 
 const KIND: &str = "dev.heddle.benchmark.backlog";
 const MIB: f64 = 1_048_576.0;
@@ -144,11 +143,11 @@ fn idle() -> Result<()> {
 /// Publishes exactly that many events and returns how many a second were acknowledged.
 fn fill(heddle: &Heddle, sink: &Sink, ledger: &Arc<Ledger>, data: usize) -> Result<f64> {
     sink.record(ledger);
-    let load = load_for(heddle.ingress, data);
-    let generator = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
+    let load = Load {
+        data,
+        ..Load::new(heddle.ingress, "/default/default", KIND)
+    };
+    let generator = turns::generator()?;
     let from = Instant::now();
     let running = load::start(generator.handle(), &load, ledger);
     while !running.finished() {
@@ -158,16 +157,6 @@ fn fill(heddle: &Heddle, sink: &Sink, ledger: &Arc<Ledger>, data: usize) -> Resu
     let account = ledger.account();
     anyhow::ensure!(account.refused == 0, "{account:?}: {}", heddle.said());
     Ok(account.acked as f64 / from.elapsed().as_secs_f64())
-}
-
-fn load_for(addr: SocketAddr, data: usize) -> Load {
-    Load {
-        addr,
-        path: "/default/default".to_owned(),
-        kind: KIND.to_owned(),
-        data,
-        connections: 64,
-    }
 }
 
 fn full() -> Result<()> {
@@ -247,13 +236,7 @@ fn backlog() -> Result<()> {
     let draining = procfs::sampler(pid, &stop);
     let from = Instant::now();
     sink.open();
-    let mut last = (ledger.arrivals(), Instant::now());
-    while ledger.arrivals() < ledger.acks() && last.1.elapsed() < Duration::from_secs(15) {
-        std::thread::sleep(Duration::from_millis(20));
-        if ledger.arrivals() != last.0 {
-            last = (ledger.arrivals(), Instant::now());
-        }
-    }
+    ledger.await_arrivals(ledger.acks(), Duration::from_secs(15));
     let seconds = from.elapsed().as_secs_f64();
     stop.store(true, Relaxed);
     let draining = draining.join().unwrap_or_default();

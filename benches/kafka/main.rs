@@ -48,19 +48,17 @@ use produce::Producing;
 use server::{Cluster, Port, Protection};
 use support::bare::Role;
 use support::ledger::Ledger;
-use support::load::{self, Load};
+use support::load::{self, DATA, Load};
 use support::process::{Bare, Heddle};
 use support::sink::Sink;
-use support::stats::{ratio, spread};
-use support::{Result, procfs};
+use support::stats::ratio;
+use support::turns::{Samples, median};
+use support::{Result, procfs, turns};
 
 const KIND: &str = "dev.heddle.benchmark.kafka";
-const DATA: usize = 1024;
 const PARTITIONS: usize = 3;
 /// The topic of the Broker that [`heddle`] makes.
 const TOPIC: &str = "knative-broker-default-kafka";
-/// More events than any contender accepts in a second.
-const CEILING: u64 = 250_000;
 
 fn main() -> std::process::ExitCode {
     support::main(bench)
@@ -72,10 +70,7 @@ fn bench() -> Result<()> {
     let only = std::env::var("HEDDLE_BENCH_PART").unwrap_or_default();
     let all: [(&str, Part); 3] = [("ingest", ingest), ("fanout", fanout), ("backlog", backlog)];
     let field = Field {
-        runtime: tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?,
+        runtime: turns::generator()?,
         jars: PathBuf::from(jars),
     };
     for (name, part) in all {
@@ -106,53 +101,25 @@ impl Field {
 
 /// A process with a Broker on these servers.
 fn heddle(data: &Path, servers: &str) -> Result<Heddle> {
-    let mut heddle = Heddle::start(data)?;
-    heddle.broker = "kafka";
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "kafka-broker-config", "namespace": "knative-eventing"},
-        "data": {
-            "bootstrap.servers": servers,
-            "default.topic.partitions": PARTITIONS.to_string(),
-            "default.topic.replication.factor": "1",
-        },
+    let values = json!({
+        "bootstrap.servers": servers,
+        "default.topic.partitions": PARTITIONS.to_string(),
+        "default.topic.replication.factor": "1",
     });
-    heddle.make("/api/v1/namespaces/knative-eventing/configmaps", &config)?;
-    let class = json!({"eventing.knative.dev/broker.class": "Kafka"});
-    let broker = json!({
-        "apiVersion": "eventing.knative.dev/v1",
-        "kind": "Broker",
-        "metadata": {"name": "kafka", "namespace": "default", "annotations": class},
-    });
-    let brokers = "/apis/eventing.knative.dev/v1/namespaces/default/brokers";
-    heddle.make(brokers, &broker)?;
-    heddle.wait_ready(&format!("{brokers}/kafka"))?;
-    Ok(heddle)
+    let config = ("kafka-broker-config", &values);
+    Heddle::start_with_broker(data, ("kafka", "Kafka"), config)
 }
 
 fn load_for(addr: SocketAddr, connections: usize) -> Load {
     Load {
-        addr,
-        path: "/default/kafka".to_owned(),
-        kind: KIND.to_owned(),
-        data: DATA,
         connections,
+        ..Load::new(addr, "/default/kafka", KIND)
     }
 }
 
-/// The rates of one contender, one a round, and its CPU time for each event.
-#[derive(Default)]
-struct Samples {
-    rates: Vec<f64>,
-    cpu_us: Vec<f64>,
-}
-
-impl Samples {
-    fn print(&self, name: &str) {
-        let cpu = spread(&self.cpu_us).median;
-        println!("| {name} | {} | {cpu:.1} |", spread(&self.rates).text(0));
-    }
+fn print(contender: &Samples, name: &str) {
+    let cpu = median(&contender.cpu_us, 1);
+    println!("| {name} | {} | {cpu} |", contender.rate());
 }
 
 fn ingest(field: &Field) -> Result<()> {
@@ -161,6 +128,7 @@ fn ingest(field: &Field) -> Result<()> {
     let heddle = heddle(&dir.path().join("data"), &kafka.servers())?;
     let bare = Bare::start(Role::Accept, None)?;
     let producing = Producing::new(&kafka.servers())?;
+    let on = field.runtime.handle();
     println!("| under way | acknowledged/s | CPU us/event |\n|---|---|---|");
     for under_way in [64, 512] {
         let mut found: [Samples; 3] = Default::default();
@@ -170,19 +138,15 @@ fn ingest(field: &Field) -> Result<()> {
                 (bare.addr, bare.process.pid(), http),
                 (heddle.ingress, heddle.process.pid(), both),
             ] {
-                http_turn(field, round, (addr, pid), under_way, into)?;
+                into.over_http(on, round, &load_for(addr, under_way), pid)?;
             }
-            let before = procfs::cpu_seconds(std::process::id())?;
-            let rate = producing.measure(TOPIC, under_way, support::turn())?;
-            let cpu = procfs::cpu_seconds(std::process::id())? - before;
-            let seconds = (support::turn() + support::WARM_UP).as_secs_f64();
-            kafka.cpu_us.push(cpu * 1e6 / (rate * seconds));
-            kafka.rates.push(rate);
+            let measure = || producing.measure(TOPIC, under_way);
+            kafka.other(std::process::id(), measure)?;
         }
         let [http, kafka, both] = &found;
-        http.print(&format!("{under_way}: bare hyper, 202 only"));
-        kafka.print(&format!("{under_way}: a producer of librdkafka"));
-        both.print(&format!("{under_way}: heddle up, HTTP to Kafka"));
+        print(http, &format!("{under_way}: bare hyper, 202 only"));
+        print(kafka, &format!("{under_way}: a producer of librdkafka"));
+        print(both, &format!("{under_way}: heddle up, HTTP to Kafka"));
         println!(
             "\n{under_way} under way: heddle / the producer {}, heddle / bare hyper {}\n",
             ratio(&both.rates, &kafka.rates).text(2),
@@ -191,27 +155,6 @@ fn ingest(field: &Field) -> Result<()> {
     }
     let memory = procfs::memory(heddle.process.pid())?;
     println!("heddle memory, MiB: {memory:?}");
-    Ok(())
-}
-
-fn http_turn(
-    field: &Field,
-    round: u64,
-    (addr, pid): (SocketAddr, u32),
-    connections: usize,
-    into: &mut Samples,
-) -> Result<()> {
-    let seconds = support::turn().as_secs() + 3;
-    let ledger = Arc::new(Ledger::new(round, (CEILING * seconds) as usize, None));
-    let before = procfs::cpu_seconds(pid)?;
-    let load = load_for(addr, connections);
-    let rate = load::measure(field.runtime.handle(), &load, &ledger, support::turn())?;
-    let account = ledger.account();
-    let refused = (account.refused, account.refusal);
-    anyhow::ensure!(refused.0 == 0, "{} were answered {}", refused.0, refused.1);
-    let cpu = procfs::cpu_seconds(pid)? - before;
-    into.cpu_us.push(cpu * 1e6 / account.acked as f64);
-    into.rates.push(rate.acks);
     Ok(())
 }
 
@@ -301,13 +244,7 @@ fn backlog(field: &Field) -> Result<()> {
     let draining = procfs::sampler(pid, &stop);
     let from = Instant::now();
     heddle.trigger_from_start("backlog", KIND, sink.addr)?;
-    let mut last = (ledger.arrivals(), Instant::now());
-    while ledger.arrivals() < count as u64 && last.1.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(20));
-        if ledger.arrivals() != last.0 {
-            last = (ledger.arrivals(), Instant::now());
-        }
-    }
+    ledger.await_arrivals(count as u64, Duration::from_secs(20));
     let seconds = from.elapsed().as_secs_f64();
     stop.store(true, Relaxed);
     let draining = draining.join().unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -12,8 +12,9 @@ use rdkafka::producer::{
 };
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::support::{Result, WARM_UP, http};
-use super::{DATA, KIND, PARTITIONS};
+use super::support::load::DATA;
+use super::support::{Result, http, turns};
+use super::{KIND, PARTITIONS};
 
 /// The turn in the ids of the events.
 pub(crate) const RUN: u64 = 7;
@@ -113,7 +114,7 @@ impl Producing {
     }
 
     /// Sends as fast as it goes with so many under way; gives what is acknowledged a second.
-    pub(crate) fn measure(&self, topic: &str, window: usize, turn: Duration) -> Result<f64> {
+    pub(crate) fn measure(&self, topic: &str, window: usize) -> Result<f64> {
         let data: Vec<u8> = http::noise(DATA).collect();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -125,11 +126,7 @@ impl Producing {
                 }
                 Ok(())
             });
-            std::thread::sleep(WARM_UP);
-            let (from, before) = (Instant::now(), self.shared.acknowledged.load(Relaxed));
-            std::thread::sleep(turn);
-            let count = self.shared.acknowledged.load(Relaxed) - before;
-            let rate = count as f64 / from.elapsed().as_secs_f64();
+            let rate = turns::rate_of(&self.shared.acknowledged);
             stop.store(true, Relaxed);
             let panicked = |_| anyhow::anyhow!("the producer's thread panicked");
             sending.join().map_err(panicked)??;

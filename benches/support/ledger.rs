@@ -4,6 +4,7 @@
 //! was acknowledged and did not arrive is lost; whatever arrived twice is a duplicate.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -124,6 +125,17 @@ impl Ledger {
 
     pub(crate) fn arrivals(&self) -> u64 {
         self.received_count.load(Relaxed)
+    }
+
+    /// Waits until so many events have arrived, or none has for that long.
+    pub(crate) fn await_arrivals(&self, count: u64, patience: Duration) {
+        let mut last = (self.arrivals(), Instant::now());
+        while self.arrivals() < count && last.1.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(10));
+            if self.arrivals() != last.0 {
+                last = (self.arrivals(), Instant::now());
+            }
+        }
     }
 
     /// How many events have an answer other than 2xx.

@@ -14,7 +14,12 @@ use tokio::runtime::Handle;
 
 use super::http::EventRequest;
 use super::ledger::Ledger;
-use super::{Result, WARM_UP, http, now_ns};
+use super::{Result, WARM_UP, http, now_ns, turn};
+
+/// How many connections a load has, where nothing else is said.
+pub(crate) const CONNECTIONS: usize = 64;
+/// How many bytes of data an event has, where nothing else is said.
+pub(crate) const DATA: usize = 1024;
 
 /// What to send where.
 #[derive(Clone, Debug)]
@@ -29,6 +34,19 @@ pub(crate) struct Load {
     pub(crate) data: usize,
     /// How many connections share the work.
     pub(crate) connections: usize,
+}
+
+impl Load {
+    /// Events of that type with 1 KiB of data, over 64 connections.
+    pub(crate) fn new(addr: SocketAddr, path: &str, kind: &str) -> Self {
+        Self {
+            addr,
+            path: path.to_owned(),
+            kind: kind.to_owned(),
+            data: DATA,
+            connections: CONNECTIONS,
+        }
+    }
 }
 
 /// What a measured stretch of a closed loop held.
@@ -99,16 +117,11 @@ impl Running {
 }
 
 /// One turn: warm up, measure, stop.
-pub(crate) fn measure(
-    on: &Handle,
-    load: &Load,
-    ledger: &Arc<Ledger>,
-    turn: Duration,
-) -> Result<Rate> {
+pub(crate) fn measure(on: &Handle, load: &Load, ledger: &Arc<Ledger>) -> Result<Rate> {
     let running = start(on, load, ledger);
     std::thread::sleep(WARM_UP);
     let (from, acks, arrivals) = (Instant::now(), ledger.acks(), ledger.arrivals());
-    std::thread::sleep(turn);
+    std::thread::sleep(turn());
     let seconds = from.elapsed().as_secs_f64();
     let rate = Rate {
         acks: (ledger.acks() - acks) as f64 / seconds,

@@ -20,6 +20,7 @@ pub(crate) mod process;
 pub(crate) mod procfs;
 pub(crate) mod sink;
 pub(crate) mod stats;
+pub(crate) mod turns;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

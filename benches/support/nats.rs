@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use memchr::memmem;
@@ -15,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
-use super::{Result, WARM_UP, http};
+use super::load::DATA;
+use super::{Result, http, turns};
 
 const STREAM: &str = "BENCHMARK";
 const SUBJECT: &str = "benchmark.events";
@@ -127,7 +127,6 @@ pub(crate) fn measure(
     on: &Handle,
     addr: SocketAddr,
     (connections, in_flight): (usize, usize),
-    turn: Duration,
 ) -> Result<f64> {
     let stop = Arc::new(AtomicBool::new(false));
     let acks = Arc::new(AtomicU64::new(0));
@@ -137,10 +136,7 @@ pub(crate) fn measure(
             on.spawn(async move { publisher(addr, number, in_flight, &stop, &acks).await })
         })
         .collect();
-    std::thread::sleep(WARM_UP);
-    let (from, before) = (Instant::now(), acks.load(Relaxed));
-    std::thread::sleep(turn);
-    let rate = (acks.load(Relaxed) - before) as f64 / from.elapsed().as_secs_f64();
+    let rate = turns::rate_of(&acks);
     stop.store(true, Relaxed);
     on.block_on(async {
         for task in tasks {
@@ -158,7 +154,7 @@ async fn publisher(
     acks: &AtomicU64,
 ) -> Result<()> {
     let mut client = Client::connect(addr, number).await?;
-    let payload: Vec<u8> = http::noise(1024).collect();
+    let payload: Vec<u8> = http::noise(DATA).collect();
     let message = client.publish(SUBJECT, &payload);
     client.stream.write_all(&message.repeat(in_flight)).await?;
     let mut outstanding = in_flight;

@@ -16,6 +16,7 @@ use super::{Result, http, setting};
 /// The release binary of this build.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_heddle");
 
+const BROKERS: &str = "/apis/eventing.knative.dev/v1/namespaces/default/brokers";
 const TRIGGERS: &str = "/apis/eventing.knative.dev/v1/namespaces/default/triggers";
 
 /// A child that does not outlive its owner.
@@ -151,6 +152,33 @@ impl Heddle {
             ready_after,
             log,
         })
+    }
+
+    /// The same with a Broker of that name and class, for whose servers a ConfigMap of the installation is
+    /// made. Triggers are made for that Broker then.
+    pub(crate) fn start_with_broker(
+        data: &Path,
+        (name, class): (&'static str, &str),
+        (config, values): (&str, &Value),
+    ) -> Result<Self> {
+        let mut heddle = Self::start(data)?;
+        heddle.broker = name;
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": config, "namespace": "knative-eventing"},
+            "data": values,
+        });
+        heddle.make("/api/v1/namespaces/knative-eventing/configmaps", &config)?;
+        let class = json!({"eventing.knative.dev/broker.class": class});
+        let broker = json!({
+            "apiVersion": "eventing.knative.dev/v1",
+            "kind": "Broker",
+            "metadata": {"name": name, "namespace": "default", "annotations": class},
+        });
+        heddle.make(BROKERS, &broker)?;
+        heddle.wait_ready(&format!("{BROKERS}/{name}"))?;
+        Ok(heddle)
     }
 
     /// The end of what it has said.
