@@ -33,6 +33,24 @@ pub const DEAD_LETTER_SINK_RESOLVED: &str = "DeadLetterSinkResolved";
 /// The policies that apply to the channel are in force.
 pub const EVENT_POLICIES_READY: &str = "EventPoliciesReady";
 
+/// The labels of the definitions of channels, by which clients find what they can address and subscribe to.
+pub(crate) const LABELS: &[(&str, &str)] = &[
+    ("duck.knative.dev/addressable", "true"),
+    (SUBSCRIBABLE, "true"),
+];
+
+/// What is wanted of each of these channels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackingSpec {
+    /// The subscribers, as the controller of Subscriptions writes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subscribers: Vec<SubscriberSpec>,
+    /// How hard delivery is tried for subscribers that do not say so themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliverySpec>,
+}
+
 /// What was found out about a channel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -85,6 +103,23 @@ pub struct Backing<'a> {
 }
 
 impl<'a> Backing<'a> {
+    /// A channel of that kind, which says nothing of its Subscriptions' annotations.
+    pub(super) fn new(
+        kind: &'static str,
+        metadata: &'a ObjectMeta,
+        spec: &'a BackingSpec,
+        status: Option<&'a BackingStatus>,
+    ) -> Self {
+        Self {
+            kind,
+            metadata,
+            subscribers: &spec.subscribers,
+            delivery: spec.delivery.as_ref(),
+            defaults: Annotations::new(),
+            status,
+        }
+    }
+
     /// Its namespace.
     #[must_use]
     pub fn namespace(&self) -> &'a str {
@@ -120,10 +155,10 @@ pub trait Backs: Resource<DynamicType = ()> {
 }
 
 /// Fills in what all these channels have.
-pub(super) fn fill_in(metadata: &mut ObjectMeta, delivery: Option<&mut DeliverySpec>) {
+pub(super) fn fill_in(metadata: &mut ObjectMeta, spec: &mut BackingSpec) {
     let namespace = namespace(metadata).to_owned();
     annotate_if_absent(metadata, SUBSCRIBABLE, SUBSCRIBABLE_VERSION);
-    admission::delivery::fill_in(delivery, &namespace);
+    admission::delivery::fill_in(spec.delivery.as_mut(), &namespace);
 }
 
 /// Checks what all these channels have.

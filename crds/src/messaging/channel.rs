@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::backing;
 use crate::admission::{self, Admit, Errors, annotate_if_absent, config, namespace};
 use crate::annotations::{SUBSCRIBABLE, SUBSCRIBABLE_VERSION};
 use crate::conditions::{Condition, ConditionSet};
@@ -109,10 +110,7 @@ pub struct ChannelStatus {
 }
 
 impl CustomKind for Channel {
-    const LABELS: &'static [(&'static str, &'static str)] = &[
-        ("duck.knative.dev/addressable", "true"),
-        (SUBSCRIBABLE, "true"),
-    ];
+    const LABELS: &'static [(&'static str, &'static str)] = backing::LABELS;
 }
 
 impl Admit for Channel {

@@ -7,11 +7,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::backing::{self, Backing, BackingStatus, Backs};
+use super::backing::{self, Backing, BackingSpec, BackingStatus, Backs};
 use crate::admission::{Admit, Errors};
-use crate::annotations::{Annotations, SUBSCRIBABLE};
 use crate::conditions::ConditionSet;
-use crate::duck::{DeliverySpec, SubscriberSpec};
 use crate::kind::CustomKind;
 use crate::resource::{AdmissionContext, FieldError};
 
@@ -50,33 +48,25 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct InMemoryChannelSpec {
-    /// The subscribers, as the controller of Subscriptions writes them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscribers: Vec<SubscriberSpec>,
-    /// How hard delivery is tried for subscribers that do not say so themselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<DeliverySpec>,
+    /// What is wanted of it as of every channel.
+    #[serde(flatten)]
+    pub common: BackingSpec,
 }
 
 impl CustomKind for InMemoryChannel {
-    const LABELS: &'static [(&'static str, &'static str)] = &[
-        ("duck.knative.dev/addressable", "true"),
-        (SUBSCRIBABLE, "true"),
-    ];
+    const LABELS: &'static [(&'static str, &'static str)] = backing::LABELS;
 }
 
 impl Backs for InMemoryChannel {
     const KIND: &'static str = "InMemoryChannel";
 
     fn backing(&self) -> Backing<'_> {
-        Backing {
-            kind: Self::KIND,
-            metadata: &self.metadata,
-            subscribers: &self.spec.subscribers,
-            delivery: self.spec.delivery.as_ref(),
-            defaults: Annotations::new(),
-            status: self.status.as_ref(),
-        }
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
+        Backing::new(Self::KIND, metadata, &spec.common, status.as_ref())
     }
 }
 
@@ -86,7 +76,7 @@ impl Admit for InMemoryChannel {
         _old: Option<&Self>,
         _context: &dyn AdmissionContext,
     ) -> Result<(), FieldError> {
-        backing::fill_in(&mut self.metadata, self.spec.delivery.as_mut());
+        backing::fill_in(&mut self.metadata, &mut self.spec.common);
         Ok(())
     }
 

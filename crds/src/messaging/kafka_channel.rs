@@ -8,11 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::backing::{self, Backing, BackingStatus, Backs};
+use super::backing::{self, Backing, BackingSpec, BackingStatus, Backs};
 use crate::admission::{Admit, Errors};
-use crate::annotations::{ORDER, SUBSCRIBABLE};
+use crate::annotations::ORDER;
 use crate::conditions::ConditionSet;
-use crate::duck::{DeliverySpec, SubscriberSpec};
 use crate::duration::parse_duration;
 use crate::eventing::broker::{
     CONFIG_MAP_UPDATED, CONFIG_PARSED, DATA_PLANE_AVAILABLE, PROBE_SUCCEEDED, TOPIC_READY,
@@ -66,12 +65,9 @@ pub struct KafkaChannelSpec {
     /// How long the servers keep an event, as an ISO 8601 duration. Cannot be changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention_duration: Option<String>,
-    /// The subscribers, as the controller of Subscriptions writes them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscribers: Vec<SubscriberSpec>,
-    /// How hard delivery is tried for subscribers that do not say so themselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<DeliverySpec>,
+    /// What is wanted of it as of every channel.
+    #[serde(flatten)]
+    pub common: BackingSpec,
 }
 
 impl Default for KafkaChannelSpec {
@@ -80,8 +76,7 @@ impl Default for KafkaChannelSpec {
             num_partitions: 1,
             replication_factor: 1,
             retention_duration: None,
-            subscribers: Vec::new(),
-            delivery: None,
+            common: BackingSpec::default(),
         }
     }
 }
@@ -95,23 +90,21 @@ impl KafkaChannelSpec {
 }
 
 impl CustomKind for KafkaChannel {
-    const LABELS: &'static [(&'static str, &'static str)] = &[
-        ("duck.knative.dev/addressable", "true"),
-        (SUBSCRIBABLE, "true"),
-    ];
+    const LABELS: &'static [(&'static str, &'static str)] = backing::LABELS;
 }
 
 impl Backs for KafkaChannel {
     const KIND: &'static str = "KafkaChannel";
 
     fn backing(&self) -> Backing<'_> {
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
         Backing {
-            kind: Self::KIND,
-            metadata: &self.metadata,
-            subscribers: &self.spec.subscribers,
-            delivery: self.spec.delivery.as_ref(),
             defaults: [(ORDER.to_owned(), "ordered".to_owned())].into(),
-            status: self.status.as_ref(),
+            ..Backing::new(Self::KIND, metadata, &spec.common, status.as_ref())
         }
     }
 }
@@ -133,7 +126,7 @@ impl Admit for KafkaChannel {
         }
         spec.retention_duration
             .get_or_insert_with(|| RETENTION.to_owned());
-        backing::fill_in(&mut self.metadata, self.spec.delivery.as_mut());
+        backing::fill_in(&mut self.metadata, &mut self.spec.common);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ pub mod kafka_channel;
 pub mod nats_jet_stream_channel;
 pub mod subscription;
 
-pub use backing::{Backing, BackingStatus, Backs};
+pub use backing::{Backing, BackingSpec, BackingStatus, Backs};
 pub use channel::{Channel, ChannelSpec, ChannelStatus};
 pub use in_memory_channel::{InMemoryChannel, InMemoryChannelSpec};
 pub use kafka_channel::{KafkaChannel, KafkaChannelSpec};

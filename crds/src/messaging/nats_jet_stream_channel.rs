@@ -12,11 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::backing::{self, Backing, BackingStatus, Backs};
+use super::backing::{self, Backing, BackingSpec, BackingStatus, Backs};
 use crate::admission::{Admit, Errors};
-use crate::annotations::{Annotations, MAX_IN_FLIGHT, MAX_IN_FLIGHT_LIMIT, START, SUBSCRIBABLE};
+use crate::annotations::{Annotations, MAX_IN_FLIGHT, MAX_IN_FLIGHT_LIMIT, START};
 use crate::conditions::ConditionSet;
-use crate::duck::{DeliverySpec, SubscriberSpec};
 use crate::kind::CustomKind;
 use crate::resource::{AdmissionContext, FieldError};
 
@@ -57,12 +56,9 @@ pub const CONDITIONS: ConditionSet = ConditionSet::living(&[
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct NatsJetStreamChannelSpec {
-    /// The subscribers, as the controller of Subscriptions writes them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subscribers: Vec<SubscriberSpec>,
-    /// How hard delivery is tried for subscribers that do not say so themselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<DeliverySpec>,
+    /// What is wanted of it as of every channel.
+    #[serde(flatten)]
+    pub common: BackingSpec,
     /// What the stream is made like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<Stream>,
@@ -265,26 +261,24 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 impl CustomKind for NatsJetStreamChannel {
-    const LABELS: &'static [(&'static str, &'static str)] = &[
-        ("duck.knative.dev/addressable", "true"),
-        (SUBSCRIBABLE, "true"),
-    ];
+    const LABELS: &'static [(&'static str, &'static str)] = backing::LABELS;
 }
 
 impl Backs for NatsJetStreamChannel {
     const KIND: &'static str = "NatsJetStreamChannel";
 
     fn backing(&self) -> Backing<'_> {
-        let template = self.spec.consumer_config_template.as_ref();
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
+        let template = spec.consumer_config_template.as_ref();
         Backing {
-            kind: Self::KIND,
-            metadata: &self.metadata,
-            subscribers: &self.spec.subscribers,
-            delivery: self.spec.delivery.as_ref(),
             defaults: template
                 .map(ConsumerConfigTemplate::annotations)
                 .unwrap_or_default(),
-            status: self.status.as_ref(),
+            ..Backing::new(Self::KIND, metadata, &spec.common, status.as_ref())
         }
     }
 }
@@ -295,7 +289,7 @@ impl Admit for NatsJetStreamChannel {
         _old: Option<&Self>,
         _context: &dyn AdmissionContext,
     ) -> Result<(), FieldError> {
-        backing::fill_in(&mut self.metadata, self.spec.delivery.as_mut());
+        backing::fill_in(&mut self.metadata, &mut self.spec.common);
         Ok(())
     }
 
