@@ -1,10 +1,11 @@
-//! The connection to the servers: made in the background, made again when it is lost, and made anew
-//! when the way to reach them has changed.
+//! The way to the servers: made in the background, made again when it is lost, and made anew when the
+//! way to reach them has changed.
 //!
-//! Every connection is a client of its own, so that each is made in the way that is wanted then. A
-//! change takes effect once the new connection stands: a slip in new credentials does not end a
-//! connection that works, and what is wrong with them is said meanwhile. What is under way on an older
-//! connection has [`super::PATIENCE`] to be answered.
+//! A way is two connections, a client for what is asked, and a [`Wire`] for what is published: both are
+//! there, or neither counts. Every way is new, so that each is made in the manner that is wanted then. A
+//! change takes effect once the new way stands: a slip in new credentials does not end one that works,
+//! and what is wrong with them is said meanwhile. What is under way on an older one has
+//! [`super::PATIENCE`] to be answered.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -16,16 +17,17 @@ use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectOptions};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
-use super::PATIENCE;
-use super::access::Access;
+use super::access::{Access, CLIENT};
+use super::publish::Wires;
+use super::wire::Wire;
+use super::{PATIENCE, PING};
 
 /// How long to wait after an attempt that failed, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// How often to look whether a connection stands.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often a silent server is asked whether it is there; it may miss two of these.
-const PING: Duration = Duration::from_secs(3);
 
 /// See the module.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Link {
     access: watch::Sender<Access>,
     /// Set with the first connection that stands.
     current: OnceLock<Arc<ArcSwap<Context>>>,
+    /// What publishes, with the same servers.
+    wires: watch::Sender<Option<Arc<Wire>>>,
     /// What went wrong with the last attempt.
     trouble: Mutex<Option<String>>,
     changes: Arc<watch::Sender<u64>>,
@@ -44,6 +48,7 @@ impl Link {
         Self {
             access: watch::Sender::new(access),
             current: OnceLock::new(),
+            wires: watch::Sender::new(None),
             trouble: Mutex::new(None),
             changes,
         }
@@ -67,7 +72,8 @@ impl Link {
 
     /// The way to the servers, while there is a connection; or what to tell people.
     pub(super) fn connected(&self) -> Result<&Arc<ArcSwap<Context>>, String> {
-        let current = self.current.get();
+        let published = (self.wires.borrow().as_ref()).is_some_and(|wire| wire.stands());
+        let current = self.current.get().filter(|_| published);
         let stands = current
             .filter(|current| current.load().client().connection_state() == Connection::Connected);
         stands.ok_or_else(|| {
@@ -77,6 +83,16 @@ impl Link {
                 None => format!("the NATS servers {servers} cannot be reached"),
             }
         })
+    }
+
+    /// The connection that publishes, now and later.
+    pub(super) fn wires(&self) -> Wires {
+        self.wires.subscribe()
+    }
+
+    /// No more connections are made, and this one ends when the last log has what it waits for.
+    pub(super) fn close(&self) {
+        self.wires.send_replace(None);
     }
 
     /// What is wrong with the way to the servers, if anything; also while an older way is in use.
@@ -93,16 +109,20 @@ impl Link {
         }
     }
 
-    /// Keeps the connection.
-    pub(super) async fn run(&self) {
+    /// Keeps the connections, whose tasks run on `tracker`.
+    pub(super) async fn run(&self, tracker: &TaskTracker) {
         let mut wanted = self.access.subscribe();
         let mut pause = PAUSES.0;
         loop {
             let access = wanted.borrow_and_update().clone();
-            match dial(&access).await {
-                Ok(client) => {
+            let dialed = async {
+                let client = dial(&access).await?;
+                Ok::<_, String>((client, Wire::dial(&access, tracker).await?))
+            };
+            match dialed.await {
+                Ok((client, wire)) => {
                     pause = PAUSES.0;
-                    self.use_until_lost(client, &mut wanted).await;
+                    self.use_until_lost(client, wire, &mut wanted).await;
                 }
                 Err(trouble) => {
                     self.report(Some(trouble));
@@ -116,9 +136,16 @@ impl Link {
         }
     }
 
-    /// Has everything go through `client` until it has lost its server, or another way is wanted.
-    async fn use_until_lost(&self, client: Client, wanted: &mut watch::Receiver<Access>) {
-        let stands = client.clone();
+    /// Has everything go this way until either connection is lost, or another way is wanted.
+    async fn use_until_lost(
+        &self,
+        client: Client,
+        wire: Wire,
+        wanted: &mut watch::Receiver<Access>,
+    ) {
+        let asks = client.clone();
+        let wire = Arc::new(wire);
+        self.wires.send_replace(Some(Arc::clone(&wire)));
         let context = ContextBuilder::new()
             .timeout(PATIENCE)
             .ack_timeout(PATIENCE)
@@ -130,7 +157,7 @@ impl Link {
         let retired = tokio::time::sleep(PATIENCE);
         tokio::pin!(retired);
         let mut look = tokio::time::interval(LOOK);
-        while stands.connection_state() == Connection::Connected {
+        while wire.stands() && asks.connection_state() == Connection::Connected {
             tokio::select! {
                 _ = look.tick() => {}
                 () = &mut retired, if before.is_some() => before = None,
@@ -162,7 +189,7 @@ async fn dial(access: &Access) -> Result<Client, String> {
     let servers = access.addresses()?;
     let options = access.apply(ConnectOptions::new())?;
     let options = options
-        .name("heddle")
+        .name(CLIENT)
         .ping_interval(PING)
         // Other connections are made here, and not by a client that has lost its own.
         .max_reconnects(servers.len());

@@ -5,27 +5,31 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use async_nats::connection::State as Connection;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::{Config, State as StreamState};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::names;
-use super::publish::{self, MAX_BATCH, MAX_PENDING_BYTES, Unit};
+use super::publish::{MAX_BATCH, MAX_PENDING_BYTES};
+use super::queue::{Queue, Refused, Unit};
 use super::read;
 use super::stream::Template;
+use super::unavailable;
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::log::{
     AppendError, Commit, Log, LogStats, Offset, ReadBatch, ReadError, ReadLimit, Retention,
 };
+
+/// Why appends fail while there is no connection.
+pub(super) const UNREACHABLE: &str = "the NATS server cannot be reached";
 
 /// What the log and its tasks share.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct Shared {
     clock: Arc<dyn Clock>,
     tail: watch::Sender<Offset>,
     pending: AtomicUsize,
+    /// Whether there is a connection to publish on.
+    reachable: AtomicBool,
     state: Mutex<State>,
     /// The retention, or what was released, or the tail has changed.
     changed: Notify,
@@ -90,14 +96,6 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn context(&self) -> Arc<Context> {
-        self.made.place.context()
-    }
-
-    pub(super) fn subject(&self) -> String {
-        self.made.place.subject.clone()
-    }
-
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -108,15 +106,20 @@ impl Shared {
         tail..tail
     }
 
-    /// An append was acknowledged.
-    pub(super) fn committed(&self, offsets: Range<Offset>, bytes: usize) {
-        {
+    /// Appends were acknowledged, with so many events and bytes that were not there before, the last of
+    /// them before `end`.
+    pub(super) fn committed(&self, end: Offset, events: u64, bytes: u64) {
+        if events > 0 {
             let mut state = self.state.lock();
-            state.messages += offsets.end - offsets.start;
-            state.bytes += bytes as u64;
+            state.messages += events;
+            state.bytes += bytes;
             state.oldest.get_or_insert_with(|| self.clock.now());
         }
-        self.advance(offsets.end);
+        self.advance(end);
+    }
+
+    pub(super) fn set_reachable(&self, reachable: bool) {
+        self.reachable.store(reachable, Ordering::Relaxed);
     }
 
     fn advance(&self, to: Offset) {
@@ -252,20 +255,18 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct JetStreamLog {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Unit>,
+    queue: Arc<Queue>,
 }
 
 impl JetStreamLog {
-    /// The log of a stream that the server described, until `closed` is cancelled; and the queue that
-    /// its publisher is to empty.
+    /// The log of a stream that the server described, until `closed` is cancelled.
     pub(super) fn new(
         made: Made,
         seen: &StreamState,
         retention: Retention,
         clock: Arc<dyn Clock>,
         closed: CancellationToken,
-    ) -> (Arc<Self>, mpsc::Receiver<Unit>) {
-        let (queue, waiting) = mpsc::channel(publish::QUEUE);
+    ) -> Arc<Self> {
         let state = State {
             first: 0,
             messages: 0,
@@ -281,16 +282,23 @@ impl JetStreamLog {
             clock,
             tail: watch::Sender::new(0),
             pending: AtomicUsize::new(0),
+            reachable: AtomicBool::new(false),
             state: Mutex::new(state),
             changed: Notify::new(),
             closed,
         });
         shared.observe(seen, true);
-        (Arc::new(Self { shared, queue }), waiting)
+        let queue = Arc::default();
+        Arc::new(Self { shared, queue })
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// What its publisher is to send.
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
     }
 
     fn take(&self, events: Vec<Event>) -> Result<Commit, AppendError> {
@@ -313,12 +321,12 @@ impl JetStreamLog {
             bytes,
             done,
         };
-        match self.queue.try_send(unit) {
+        match self.queue.push(unit) {
             Ok(()) => Ok(Commit::waiting(outcome)),
-            Err(mpsc::error::TrySendError::Full(_)) => refuse(AppendError::Busy {
+            Err(Refused::Full) => refuse(AppendError::Busy {
                 pending_bytes: before,
             }),
-            Err(mpsc::error::TrySendError::Closed(_)) => refuse(closed()),
+            Err(Refused::Closed) => refuse(closed()),
         }
     }
 }
@@ -345,10 +353,8 @@ impl Log for JetStreamLog {
                 limit: MAX_BATCH,
             });
         }
-        if shared.context().client().connection_state() != Connection::Connected {
-            return Err(AppendError::Unavailable {
-                reason: "the NATS server cannot be reached".into(),
-            });
+        if !shared.reachable.load(Ordering::Relaxed) {
+            return Err(unavailable(UNREACHABLE));
         }
         self.take(events)
     }

@@ -13,6 +13,9 @@ use crate::event::{Event, http};
 /// server's clock.
 const ACCEPTED: &str = "heddle-accepted";
 
+/// What headers begin with.
+const VERSION: &[u8] = b"NATS/1.0\r\n";
+
 /// The header by which the server knows what it has already.
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 
@@ -33,30 +36,54 @@ pub(super) enum Unreadable {
     Headers,
 }
 
-/// Writes an event. `identified` asks for the header that lets the server drop what comes twice.
-pub(super) fn write(event: &Event, accepted: Timestamp, identified: bool) -> (HeaderMap, Bytes) {
-    let mut headers = HeaderMap::new();
-    // An event's names and values are header names and values: the front door has seen to it.
-    let mut put = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-            headers.insert(name, value);
-        }
-    };
-    let data = NATS.write(event, &mut put);
-    put(ACCEPTED, &accepted.as_nanosecond().to_string());
+/// Writes the headers of an event into `headers`, which may have been used before, and returns the
+/// data. `accepted` is when, in nanoseconds since 1970; `more` are headers of JetStream besides.
+/// `identified` asks for the one that lets the server drop what comes twice.
+pub(super) fn write(
+    headers: &mut Vec<u8>,
+    event: &Event,
+    accepted: &str,
+    identified: bool,
+    more: &[(&str, &str)],
+) -> Bytes {
+    headers.clear();
+    headers.extend_from_slice(VERSION);
+    let data = NATS.write(event, |name, value| put(headers, name, &[value]));
+    put(headers, ACCEPTED, &[accepted]);
     if identified {
-        put(MESSAGE_ID, &identity(event));
+        identify(headers, event);
     }
-    (headers, data)
+    for (name, value) in more {
+        put(headers, name, &[value]);
+    }
+    headers.extend_from_slice(b"\r\n");
+    data
 }
 
-/// What tells events apart: `source` and `id`, as the specification demands; and `type` and the hops
-/// left, because subscribers reply with the event that they got, changed, and that is another event.
-fn identity(event: &Event) -> String {
+/// Adds a header whose value is `parts`, with a space between them.
+fn put(headers: &mut Vec<u8>, name: &str, parts: &[&str]) {
+    // An event's names and values are header names and values: the front door has seen to it. None of
+    // them ends its line, whoever wrote it.
+    let ends = |part: &&str| memchr::memchr2(b'\r', b'\n', part.as_bytes()).is_some();
+    if parts.iter().any(ends) {
+        return;
+    }
+    headers.extend_from_slice(name.as_bytes());
+    headers.push(b':');
+    for part in parts {
+        headers.push(b' ');
+        headers.extend_from_slice(part.as_bytes());
+    }
+    headers.extend_from_slice(b"\r\n");
+}
+
+/// Adds what tells events apart: `source` and `id`, as the specification demands; and `type` and the
+/// hops left, because subscribers reply with the event that they got, changed, and that is another event.
+fn identify(headers: &mut Vec<u8>, event: &Event) {
     use crate::event::header::encode;
     let hops = event.attribute(TTL).map_or("", |attribute| attribute.text);
     let [source, id, ty] = [event.source(), event.id(), event.ty()].map(encode);
-    format!("{source} {id} {ty} {hops}")
+    put(headers, MESSAGE_ID, &[&source, &id, &ty, hops]);
 }
 
 /// Reads a message, and when its event was accepted; the server's time where we did not write it.
@@ -104,5 +131,66 @@ fn foreign(headers: &HeaderMap, data: &Bytes) -> Result<Event, Unreadable> {
     match http::decode(&map, data)? {
         http::Decoded::One(draft) => Ok(draft.finish().map_err(http::DecodeError::from)?),
         http::Decoded::Batch(_) => Err(Unreadable::Batch),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::event::{Attribute, AttributeKind, DataForm, Packer, SpecVersion};
+
+    /// An event with these attributes besides those that each has.
+    fn event(attributes: &[(&str, &str)]) -> Event {
+        let mut packer = Packer::new(SpecVersion::V1, 1024);
+        let own = [("id", "1 2"), ("source", "/a"), ("type", "t")];
+        for (name, text) in own.iter().chain(attributes) {
+            assert!(packer.push(&Attribute {
+                name,
+                kind: AttributeKind::String,
+                text,
+                header: None,
+            }));
+        }
+        packer.finish(DataForm::Bytes, b"data").unwrap()
+    }
+
+    /// What a reader gets of the headers that were written.
+    fn heard(headers: &[u8]) -> HeaderMap {
+        let text = std::str::from_utf8(headers).unwrap();
+        let lines = text.strip_prefix("NATS/1.0\r\n").unwrap();
+        let lines = lines.strip_suffix("\r\n\r\n").unwrap();
+        let pairs = lines.split("\r\n").map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.parse().unwrap(), value.parse().unwrap())
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let event = event(&[("subject", "\u{e4} %"), ("datacontenttype", "text/plain")]);
+        let accepted = Timestamp::from_nanosecond(1_700_000_000_000_000_001).unwrap();
+        let nanoseconds = accepted.as_nanosecond().to_string();
+        // What was there before does not matter.
+        let mut headers = b"rubbish".to_vec();
+        let data = write(&mut headers, &event, &nanoseconds, true, &[("Nats-X", "y")]);
+        let map = heard(&headers);
+        assert_eq!(map.get("Nats-X").unwrap().as_str(), "y");
+        assert_eq!(map.get(MESSAGE_ID).unwrap().as_str(), "/a 1%202 t ");
+        let (read, stamped) = read(Some(&map), &data, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(read.packed(), event.packed());
+        assert_eq!(stamped, accepted);
+        write(&mut headers, &event, &nanoseconds, false, &[]);
+        assert!(heard(&headers).get(MESSAGE_ID).is_none());
+    }
+
+    #[test]
+    fn no_value_makes_a_header_of_its_own() {
+        let event = event(&[("datacontenttype", "text/plain\r\nNats-Rollup: all")]);
+        let mut headers = Vec::new();
+        write(&mut headers, &event, "0", true, &[]);
+        let text = std::str::from_utf8(&headers).unwrap();
+        assert!(!text.contains("Rollup"), "{text}");
     }
 }

@@ -8,12 +8,17 @@
 //! * [`names`]: the name of a log as the name of a stream.
 //! * [`stream`]: what a stream is made like.
 //! * [`message`]: an event as a message.
-//! * [`publish`]: the one task that sends a log's appends, in order, and counts their acknowledgements.
+//! * [`publish`]: the one task that sends a log's appends, in groups and in order, and counts their
+//!   acknowledgements.
+//! * [`queue`]: what waits for it.
+//! * [`encode`]: appends as messages, in the bytes of the protocol.
+//! * [`ack`]: what the server says to them.
 //! * [`read`]: batches and single messages.
 //! * [`log`]: the log.
 //! * [`upkeep`]: what keeps a stream small.
 //! * [`access`]: how the servers are reached, who we are, and whom we trust.
-//! * [`link`]: the connection.
+//! * [`link`]: the connections: one for what is asked, and one for what is published.
+//! * [`wire`]: the one for what is published.
 //! * [`store`]: the logs behind it.
 //!
 //! # The laws, and what the server's nature makes of them
@@ -36,16 +41,22 @@
 
 use std::time::Duration;
 
+use super::AppendError;
+
 mod access;
+mod ack;
+mod encode;
 mod link;
 mod log;
 mod message;
 mod names;
 mod publish;
+mod queue;
 mod read;
 mod store;
 mod stream;
 mod upkeep;
+mod wire;
 
 pub use self::access::{Access, Identity};
 pub use self::publish::{MAX_BATCH, MAX_PENDING_BYTES};
@@ -54,3 +65,13 @@ pub use self::stream::{Discard, Source, Storage, Template};
 
 /// How long the server is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a silent server is asked whether it is there; it may miss two of these.
+const PING: Duration = Duration::from_secs(3);
+
+/// An append failed, or nobody knows what became of it.
+fn unavailable(reason: &(impl ToString + ?Sized)) -> AppendError {
+    AppendError::Unavailable {
+        reason: reason.to_string().into(),
+    }
+}

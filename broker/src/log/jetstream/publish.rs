@@ -1,236 +1,338 @@
 //! The one task that sends a log's appends, in order, and counts their acknowledgements.
 //!
-//! Appends wait in a bounded queue. The task sends each without waiting for the one before, up to
-//! [`IN_FLIGHT`] at a time, and takes acknowledgements in the order of the appends. It never sends an
-//! append again: one whose fate is not known fails, and the producer decides. So appends that succeed
-//! have growing offsets, and an outage costs no memory.
+//! Appends wait in a bounded queue. What waits is sent as one group, and while that is under way the next
+//! one gathers. So an append that is alone goes at once, and a busy log has the server, the network and
+//! whoever waits for the outcome woken once for many events. (Measured with 64 producers on two CPUs: with
+//! two or three smaller groups under way, all of them take more CPU and less gets through.)
+//!
+//! Acknowledgements are passed on as they come, in the order of the appends. An append is never sent again: one
+//! whose fate is not known fails, and the producer decides. So appends that succeed have growing offsets,
+//! and an outage costs no memory.
 
-use std::error::Error as _;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::ErrorCode as Code;
-use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::publish::PublishAck;
-use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use futures::stream::FuturesOrdered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::log::Shared;
-use super::message;
-use crate::event::Event;
+use super::PATIENCE;
+use super::ack::Kept;
+use super::encode::Writer;
+use super::log::{Shared, UNREACHABLE};
+use super::queue::{Queue, Unit};
+use super::unavailable;
+use super::wire::{Answer, Lane, Wire};
 use crate::log::{AppendError, Offset};
 
-/// Appends that are under way to the server at a time.
-const IN_FLIGHT: usize = 256;
-/// Appends that wait to be sent.
-pub(super) const QUEUE: usize = 4_096;
+/// Appends of one group at the most.
+const GROUP: usize = 512;
+/// Bytes that are handed to the connection at once; the last message may be beyond.
+const PARCEL: usize = 256 << 10;
 /// Bytes of events that wait, sent or not; more are refused.
 pub const MAX_PENDING_BYTES: usize = 32 << 20;
 /// Events of one append: what the server takes as one atomic batch.
 pub const MAX_BATCH: usize = 1_000;
 
-type Outcome = Result<Range<Offset>, AppendError>;
+// Every message that is under way may be answered by itself.
+const _: () = assert!(GROUP <= Lane::ROOM);
 
-/// An append on its way.
-#[derive(Debug)]
-pub(super) struct Unit {
-    pub(super) events: Vec<Event>,
-    pub(super) bytes: usize,
-    pub(super) done: oneshot::Sender<Outcome>,
-}
+pub(super) type Outcome = Result<Range<Offset>, AppendError>;
+
+/// The connection that there is, if any.
+pub(super) type Wires = watch::Receiver<Option<Arc<Wire>>>;
 
 /// An append that was sent.
+#[derive(Debug)]
 struct Sent {
+    events: u64,
     bytes: usize,
+    at: Instant,
     done: oneshot::Sender<Outcome>,
-    outcome: Outcome,
+    fate: Option<Result<Kept, AppendError>>,
 }
 
-/// Sends what comes out of `queue` until it is closed, or `stop` is cancelled.
-pub(super) async fn run(
+/// Sends a log's appends.
+#[derive(Debug)]
+pub(super) struct Publisher {
     shared: Arc<Shared>,
-    mut queue: mpsc::Receiver<Unit>,
-    stop: CancellationToken,
-) {
-    let mut in_flight: FuturesOrdered<BoxFuture<'static, Sent>> = FuturesOrdered::new();
-    loop {
+    queue: Arc<Queue>,
+    wires: Wires,
+    bound: Option<Bound>,
+    /// What is under way, oldest first. Their tokens are consecutive.
+    under_way: VecDeque<Sent>,
+    /// The token of the first of them, or of the next to be sent.
+    first: u64,
+    /// What is to be handed to the connection.
+    parcels: VecDeque<Vec<u8>>,
+    /// Room for the headers of a message.
+    headers: Vec<u8>,
+}
+
+/// A place on a connection.
+#[derive(Debug)]
+struct Bound {
+    lane: Lane,
+    /// Another connection has come: nothing more is to be sent here.
+    leaving: bool,
+}
+
+/// What the task is to do next.
+#[derive(Debug)]
+enum Next {
+    /// Answers came, or none will come any more.
+    Heard(Option<Vec<Answer>>),
+    /// Appends are there to be sent.
+    Gathered,
+    /// A parcel was handed over.
+    Handed,
+    /// The oldest answer is overdue.
+    Late,
+    /// There is another connection.
+    Wired,
+    Stop,
+}
+
+impl Publisher {
+    /// The publisher of a log, on the connection that there is.
+    pub(super) fn new(shared: Arc<Shared>, queue: Arc<Queue>, wires: Wires) -> Self {
+        let mut publisher = Self {
+            shared,
+            queue,
+            wires,
+            bound: None,
+            under_way: VecDeque::new(),
+            first: 0,
+            parcels: VecDeque::new(),
+            headers: Vec::new(),
+        };
+        publisher.bind();
+        publisher
+    }
+
+    /// Sends what waits in the queue until `stop` is cancelled.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut stopped = false;
+        while !(stopped && self.under_way.is_empty()) {
+            match self.next(&stop, stopped).await {
+                Next::Heard(Some(answers)) => self.hear(answers),
+                Next::Heard(None) => self.lose(),
+                Next::Handed => {}
+                Next::Gathered => {
+                    let units = self.queue.take(GROUP);
+                    self.send(units);
+                }
+                Next::Late => self.give_up(),
+                Next::Wired => self.rewire(),
+                // What was sent is still answered; what was not is refused as its sender is dropped.
+                Next::Stop => {
+                    stopped = true;
+                    self.queue.close();
+                }
+            }
+            let leaving = self.bound.as_ref().is_some_and(|bound| bound.leaving);
+            if leaving && self.under_way.is_empty() && self.parcels.is_empty() {
+                self.bind();
+            }
+        }
+    }
+
+    /// Waits for the next thing to do.
+    async fn next(&mut self, stop: &CancellationToken, stopped: bool) -> Next {
+        let late = self.under_way.front().map(|sent| sent.at + PATIENCE);
+        let (free, waiting) = (self.is_free() && !stopped, !self.parcels.is_empty());
+        let (mut outlet, mut answers) = (None, None);
+        if let Some(bound) = &mut self.bound {
+            let (out, heard) = bound.lane.halves();
+            (outlet, answers) = (Some(out), Some(heard));
+        }
+        let bound = outlet.is_some();
+        let (queue, parcels, wires) = (&self.queue, &mut self.parcels, &mut self.wires);
         tokio::select! {
             biased;
-            Some(sent) = in_flight.next(), if !in_flight.is_empty() => settle(&shared, sent),
-            unit = queue.recv(), if in_flight.len() < IN_FLIGHT => match unit {
-                Some(unit) => in_flight.push_back(send(&shared, unit).await),
-                None => break,
-            },
-            () = stop.cancelled() => break,
+            heard = heard(answers), if bound => Next::Heard(heard),
+            () = hand(outlet, parcels), if bound && waiting => Next::Handed,
+            () = queue.filled(), if free => Next::Gathered,
+            () = until(late), if late.is_some() => Next::Late,
+            () = changed(wires) => Next::Wired,
+            () = stop.cancelled(), if !stopped => Next::Stop,
         }
     }
-    // What was sent is still answered; what was not is refused as its sender is dropped.
-    while let Some(sent) = in_flight.next().await {
-        settle(&shared, sent);
-    }
-}
 
-fn settle(shared: &Shared, sent: Sent) {
-    if let Ok(offsets) = &sent.outcome {
-        shared.committed(offsets.clone(), sent.bytes);
+    /// Whether what waits may be sent.
+    fn is_free(&self) -> bool {
+        match &self.bound {
+            Some(bound) => !bound.leaving && self.under_way.is_empty() && self.parcels.is_empty(),
+            // What waits is refused.
+            None => true,
+        }
     }
-    shared.give_back(sent.bytes);
-    // A caller that has gone away does not want to know.
-    let _gone = sent.done.send(sent.outcome);
-}
 
-/// Sends an append; the future that comes back is its answer.
-async fn send(shared: &Arc<Shared>, unit: Unit) -> BoxFuture<'static, Sent> {
-    let Unit {
-        events,
-        bytes,
-        done,
-    } = unit;
-    let answer: BoxFuture<'static, Outcome> = match events.as_slice() {
-        [event] => match send_one(shared, event, bytes).await {
-            Ok(answer) => {
-                let limits = Limits::of(shared, bytes);
-                Box::pin(async move {
-                    let ack = answer.await.map_err(|error| limits.refusal(&error))?;
-                    Ok(offsets(&ack, 1))
-                })
+    /// Takes a place on the connection that there is.
+    fn bind(&mut self) {
+        let wire = self.wires.borrow_and_update().clone();
+        let lane = wire.and_then(|wire| wire.lane(&self.shared.place().stream));
+        self.shared.set_reachable(lane.is_some());
+        self.bound = lane.map(|lane| Bound {
+            lane,
+            leaving: false,
+        });
+    }
+
+    /// Goes over to another connection: at once where there was none, else when what is under way on
+    /// this one is answered, so that appends stay in order.
+    fn rewire(&mut self) {
+        match &mut self.bound {
+            None => self.bind(),
+            Some(bound) => {
+                let wires = self.wires.borrow_and_update();
+                bound.leaving |= wires.as_ref().is_some_and(|wire| !bound.lane.is_of(wire));
             }
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        },
-        events => match send_batch(shared, events, bytes).await {
-            Ok(answer) => answer,
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        },
-    };
-    Box::pin(async move {
-        Sent {
-            bytes,
-            done,
-            outcome: answer.await,
-        }
-    })
-}
-
-async fn send_one(
-    shared: &Shared,
-    event: &Event,
-    bytes: usize,
-) -> Result<PublishAckFuture, AppendError> {
-    let (headers, data) = message::write(event, shared.now(), true);
-    let publish = PublishMessage::build().headers(headers).payload(data);
-    let context = shared.context();
-    let sent = context.send_publish(shared.subject(), publish).await;
-    sent.map_err(|error| Limits::of(shared, bytes).refusal(&error))
-}
-
-/// Sends an atomic batch (JetStream's ADR 50): the server keeps nothing before the last message, and
-/// then all. Its answer to the last one counts for all.
-async fn send_batch(
-    shared: &Arc<Shared>,
-    events: &[Event],
-    bytes: usize,
-) -> Result<BoxFuture<'static, Outcome>, AppendError> {
-    let context = shared.context();
-    let client = context.client();
-    let batch = client.new_inbox();
-    let count = events.len();
-    let accepted = shared.now();
-    let part = |place: usize, event: &Event| -> (HeaderMap, Bytes) {
-        let (mut headers, data) = message::write(event, accepted, false);
-        headers.insert("Nats-Batch-Id", batch.as_str());
-        headers.insert("Nats-Batch-Sequence", (place + 1).to_string());
-        if place + 1 == count {
-            headers.insert("Nats-Batch-Commit", "1");
-        }
-        (headers, data)
-    };
-    let Some((last, before)) = events.split_last() else {
-        return Ok(Box::pin(std::future::ready(Ok(shared.end()))));
-    };
-    let subject = shared.subject();
-    for (place, event) in before.iter().enumerate() {
-        let (headers, data) = part(place, event);
-        client
-            .publish_with_headers(subject.clone(), headers, data)
-            .await
-            .map_err(|error| unavailable(&error))?;
-    }
-    let (headers, data) = part(before.len(), last);
-    let publish = PublishMessage::build().headers(headers).payload(data);
-    let sending = context.send_publish(subject, publish);
-    let limits = Limits::of(shared, bytes);
-    let answer = sending.await.map_err(|error| limits.refusal(&error))?;
-    Ok(Box::pin(async move {
-        let ack = answer.await.map_err(|error| limits.refusal(&error))?;
-        Ok(offsets(&ack, count as u64))
-    }))
-}
-
-/// The offsets of events that end at the sequence of an acknowledgement.
-fn offsets(ack: &PublishAck, count: u64) -> Range<Offset> {
-    ack.sequence.saturating_sub(count)..ack.sequence
-}
-
-/// What is needed to say why an append was refused.
-#[derive(Clone, Copy)]
-struct Limits {
-    bytes: usize,
-    max_payload: usize,
-}
-
-/// The most bytes of headers that a stream takes with one message.
-const MAX_HEADERS: usize = 64 << 10;
-
-impl Limits {
-    fn of(shared: &Shared, bytes: usize) -> Self {
-        Self {
-            bytes,
-            max_payload: shared.context().client().max_payload(),
         }
     }
 
-    /// Why an append was refused, in our terms.
-    fn refusal(self, error: &PublishError) -> AppendError {
-        let bytes = self.bytes;
-        let said = error.source();
-        let code = said
-            .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>())
-            .map(async_nats::jetstream::Error::error_code);
-        match (error.kind(), code) {
-            (PublishErrorKind::MaxPayloadExceeded, _)
-            | (_, Some(Code::STREAM_MESSAGE_EXCEEDS_MAXIMUM)) => AppendError::TooLarge {
-                bytes,
-                limit: self.max_payload,
-            },
-            (_, Some(Code::STREAM_HEADER_EXCEEDS_MAXIMUM)) => AppendError::TooLarge {
-                bytes,
-                limit: MAX_HEADERS,
-            },
-            (_, Some(code)) if NO_ROOM.contains(&code) => AppendError::DiskFull,
-            (PublishErrorKind::StreamNotFound, _) => AppendError::Unavailable {
-                reason: "no NATS server answers for its stream".into(),
-            },
-            _ => unavailable(error),
+    /// The connection is lost, and with it what became of all that is under way.
+    fn lose(&mut self) {
+        self.parcels.clear();
+        for sent in &mut self.under_way {
+            let lost = || Err(unavailable("the connection to the NATS server was lost"));
+            sent.fate.get_or_insert_with(lost);
         }
+        self.bind();
+        self.settle();
+    }
+
+    /// What should have been answered by now counts as failed.
+    fn give_up(&mut self) {
+        let now = Instant::now();
+        for sent in &mut self.under_way {
+            if sent.at + PATIENCE > now {
+                break;
+            }
+            let late = || Err(unavailable("the NATS server did not answer in time"));
+            sent.fate.get_or_insert_with(late);
+        }
+        self.settle();
+    }
+
+    /// Takes answers.
+    fn hear(&mut self, answers: Vec<Answer>) {
+        let max_payload = self.max_payload();
+        for Answer { token, said } in answers {
+            // An answer that comes too late is for none of these.
+            let place = token.checked_sub(self.first);
+            let place = place.and_then(|place| usize::try_from(place).ok());
+            if let Some(sent) = place.and_then(|place| self.under_way.get_mut(place))
+                && sent.fate.is_none()
+            {
+                sent.fate = Some(said.fate(sent.events, sent.bytes, max_payload));
+            }
+        }
+        self.settle();
+    }
+
+    /// Tells the outcome of the oldest appends, up to the first of which it is not known.
+    fn settle(&mut self) {
+        let known = self.under_way.iter().take_while(|sent| sent.fate.is_some());
+        let (mut count, mut given) = (0, 0);
+        let (mut end, mut events, mut bytes) = (0, 0, 0);
+        for sent in known {
+            count += 1;
+            given += sent.bytes;
+            if let Some(Ok(kept)) = &sent.fate {
+                end = end.max(kept.offsets.end);
+                if !kept.duplicate {
+                    events += sent.events;
+                    bytes += sent.bytes as u64;
+                }
+            }
+        }
+        if count == 0 {
+            return;
+        }
+        // Readers may see them before anybody is told.
+        self.shared.committed(end, events, bytes);
+        self.shared.give_back(given);
+        self.first += count as u64;
+        for sent in self.under_way.drain(..count) {
+            if let Some(fate) = sent.fate {
+                // A caller that has gone away does not want to know.
+                let _gone = sent.done.send(fate.map(|kept| kept.offsets));
+            }
+        }
+    }
+
+    /// Sends appends as one group, or refuses them where there is no connection.
+    fn send(&mut self, units: Vec<Unit>) {
+        let (at, accepted) = (Instant::now(), self.shared.now());
+        let accepted = accepted.as_nanosecond().to_string();
+        let max_payload = self.max_payload();
+        let inbox = self.bound.as_ref().map(|bound| bound.lane.inbox());
+        let mut parcel = Vec::new();
+        for unit in units {
+            let token = self.first + self.under_way.len() as u64;
+            let written = match &inbox {
+                Some(inbox) => Writer {
+                    subject: &self.shared.place().subject,
+                    inbox,
+                    accepted: &accepted,
+                    max_payload,
+                    headers: &mut self.headers,
+                    out: &mut parcel,
+                }
+                .append(&unit.events, unit.bytes, token),
+                None => Err(unavailable(UNREACHABLE)),
+            };
+            self.under_way.push_back(Sent {
+                events: unit.events.len() as u64,
+                bytes: unit.bytes,
+                at,
+                done: unit.done,
+                fate: written.err().map(Err),
+            });
+            if parcel.len() >= PARCEL {
+                self.parcels.push_back(std::mem::take(&mut parcel));
+            }
+        }
+        if !parcel.is_empty() {
+            self.parcels.push_back(parcel);
+        }
+        self.settle();
+    }
+
+    fn max_payload(&self) -> usize {
+        let bound = self.bound.as_ref();
+        bound.map_or(0, |bound| bound.lane.max_payload())
     }
 }
 
-/// What the server says when it has no room; it recovers by itself.
-const NO_ROOM: [Code; 4] = [
-    Code::INSUFFICIENT_RESOURCES,
-    Code::STORAGE_RESOURCES_EXCEEDED,
-    Code::STREAM_STORE_FAILED,
-    Code::TEMP_STORAGE_FAILED,
-];
+async fn heard(answers: Option<&mut mpsc::Receiver<Vec<Answer>>>) -> Option<Vec<Answer>> {
+    answers?.recv().await
+}
 
-fn unavailable(error: &dyn std::error::Error) -> AppendError {
-    AppendError::Unavailable {
-        reason: error.to_string().into(),
+/// Hands over the first parcel when there is room. A connection that is lost says so by its silence.
+async fn hand(outlet: Option<&mpsc::Sender<Vec<u8>>>, parcels: &mut VecDeque<Vec<u8>>) {
+    let Some(outlet) = outlet else { return };
+    match outlet.reserve().await {
+        Ok(permit) => {
+            if let Some(parcel) = parcels.pop_front() {
+                permit.send(parcel);
+            }
+        }
+        Err(_lost) => parcels.clear(),
+    }
+}
+
+async fn until(late: Option<Instant>) {
+    if let Some(late) = late {
+        tokio::time::sleep_until(late).await;
+    }
+}
+
+async fn changed(wires: &mut Wires) {
+    if wires.changed().await.is_err() {
+        // Nobody makes connections any more.
+        std::future::pending::<()>().await;
     }
 }

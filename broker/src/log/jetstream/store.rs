@@ -19,9 +19,10 @@ use tokio_util::task::TaskTracker;
 use super::access::Access;
 use super::link::Link;
 use super::log::{JetStreamLog, Made, Place};
+use super::names;
+use super::publish::Publisher;
 use super::stream::Template;
 use super::upkeep::{self, Pace};
-use super::{names, publish};
 use crate::clock::{Clock, SystemClock};
 use crate::log::{Health, Log, LogStore, OpenError, Retention, check_name};
 
@@ -111,8 +112,12 @@ impl JetStreamStore {
             stop: stop.clone(),
         });
         let starting = Arc::clone(&inner);
-        let run = async move { tokio::join!(starting.link.run(), starting.list()) };
-        tracker.spawn(async move { stop.run_until_cancelled(run).await });
+        tracker.spawn(async move {
+            let link = &starting.link;
+            let run = async { tokio::join!(link.run(&starting.tracker), starting.list()) };
+            stop.run_until_cancelled(run).await;
+            link.close();
+        });
         Self {
             inner,
             template: Template::default(),
@@ -296,15 +301,15 @@ impl Inner {
             template,
             owner: self.prefix.clone(),
         };
-        let (log, queue) = JetStreamLog::new(made, state, retention, clock, closed);
-        let shared = Arc::clone(log.shared());
+        let log = JetStreamLog::new(made, state, retention, clock, closed);
+        let (shared, queue) = (Arc::clone(log.shared()), Arc::clone(log.queue()));
         logs.kept
             .insert(name.clone(), shared.place().stream.clone());
         logs.open.insert(name.clone(), log);
         drop(logs);
         let stop = shared.closed().clone();
-        let publisher = publish::run(Arc::clone(&shared), queue, stop);
-        self.tracker.spawn(publisher);
+        let publisher = Publisher::new(Arc::clone(&shared), queue, self.link.wires());
+        self.tracker.spawn(publisher.run(stop));
         let (least, most) = self.upkeep;
         let upkeep = upkeep::run(shared, name, Pace { least, most });
         self.tracker.spawn(upkeep);
