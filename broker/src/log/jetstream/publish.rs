@@ -28,8 +28,8 @@ use crate::log::{AppendError, Offset};
 
 /// Appends of one group at the most.
 const GROUP: usize = 512;
-/// Bytes that are handed to the connection at once; the last message may be beyond.
-const PARCEL: usize = 256 << 10;
+/// Bytes of the events of one group; the last of them may be beyond.
+const GROUP_BYTES: usize = 1 << 20;
 /// Bytes of events that wait, sent or not; more are refused.
 pub const MAX_PENDING_BYTES: usize = 32 << 20;
 /// Events of one append: what the server takes as one atomic batch.
@@ -64,8 +64,8 @@ pub(super) struct Publisher {
     under_way: VecDeque<Sent>,
     /// The token of the first of them, or of the next to be sent.
     first: u64,
-    /// What is to be handed to the connection.
-    parcels: VecDeque<Vec<u8>>,
+    /// The last group, until it is handed to the connection.
+    parcel: Option<Vec<u8>>,
     /// Room for the headers of a message.
     headers: Vec<u8>,
 }
@@ -85,7 +85,7 @@ enum Next {
     Heard(Option<Vec<Answer>>),
     /// Appends are there to be sent.
     Gathered,
-    /// A parcel was handed over.
+    /// A group was handed over.
     Handed,
     /// The oldest answer is overdue.
     Late,
@@ -104,7 +104,7 @@ impl Publisher {
             bound: None,
             under_way: VecDeque::new(),
             first: 0,
-            parcels: VecDeque::new(),
+            parcel: None,
             headers: Vec::new(),
         };
         publisher.bind();
@@ -120,7 +120,7 @@ impl Publisher {
                 Next::Heard(None) => self.lose(),
                 Next::Handed => {}
                 Next::Gathered => {
-                    let units = self.queue.take(GROUP);
+                    let units = self.queue.take(GROUP, GROUP_BYTES);
                     self.send(units);
                 }
                 Next::Late => self.give_up(),
@@ -132,7 +132,7 @@ impl Publisher {
                 }
             }
             let leaving = self.bound.as_ref().is_some_and(|bound| bound.leaving);
-            if leaving && self.under_way.is_empty() && self.parcels.is_empty() {
+            if leaving && self.under_way.is_empty() && self.parcel.is_none() {
                 self.bind();
             }
         }
@@ -141,29 +141,29 @@ impl Publisher {
     /// Waits for the next thing to do.
     async fn next(&mut self, stop: &CancellationToken, stopped: bool) -> Next {
         let late = self.under_way.front().map(|sent| sent.at + PATIENCE);
-        let (free, waiting) = (self.is_free() && !stopped, !self.parcels.is_empty());
+        let (free, waiting) = (self.is_free() && !stopped, self.parcel.is_some());
         let (mut outlet, mut answers) = (None, None);
         if let Some(bound) = &mut self.bound {
             let (out, heard) = bound.lane.halves();
             (outlet, answers) = (Some(out), Some(heard));
         }
         let bound = outlet.is_some();
-        let (queue, parcels, wires) = (&self.queue, &mut self.parcels, &mut self.wires);
+        let (queue, parcel, wires) = (&self.queue, &mut self.parcel, &mut self.wires);
         tokio::select! {
             biased;
             heard = heard(answers), if bound => Next::Heard(heard),
-            () = hand(outlet, parcels), if bound && waiting => Next::Handed,
-            () = queue.filled(), if free => Next::Gathered,
+            () = hand(outlet, parcel), if bound && waiting => Next::Handed,
             () = until(late), if late.is_some() => Next::Late,
             () = changed(wires) => Next::Wired,
             () = stop.cancelled(), if !stopped => Next::Stop,
+            () = queue.filled(), if free => Next::Gathered,
         }
     }
 
     /// Whether what waits may be sent.
     fn is_free(&self) -> bool {
         match &self.bound {
-            Some(bound) => !bound.leaving && self.under_way.is_empty() && self.parcels.is_empty(),
+            Some(bound) => !bound.leaving && self.under_way.is_empty() && self.parcel.is_none(),
             // What waits is refused.
             None => true,
         }
@@ -194,7 +194,7 @@ impl Publisher {
 
     /// The connection is lost, and with it what became of all that is under way.
     fn lose(&mut self) {
-        self.parcels.clear();
+        self.parcel = None;
         for sent in &mut self.under_way {
             let lost = || Err(unavailable("the connection to the NATS server was lost"));
             sent.fate.get_or_insert_with(lost);
@@ -291,13 +291,8 @@ impl Publisher {
                 done: unit.done,
                 fate: written.err().map(Err),
             });
-            if parcel.len() >= PARCEL {
-                self.parcels.push_back(std::mem::take(&mut parcel));
-            }
         }
-        if !parcel.is_empty() {
-            self.parcels.push_back(parcel);
-        }
+        self.parcel = Some(parcel).filter(|parcel| !parcel.is_empty());
         self.settle();
     }
 
@@ -311,16 +306,12 @@ async fn heard(answers: Option<&mut mpsc::Receiver<Vec<Answer>>>) -> Option<Vec<
     answers?.recv().await
 }
 
-/// Hands over the first parcel when there is room. A connection that is lost says so by its silence.
-async fn hand(outlet: Option<&mpsc::Sender<Vec<u8>>>, parcels: &mut VecDeque<Vec<u8>>) {
+/// Hands over a group when there is room. A connection that is lost says so by its silence.
+async fn hand(outlet: Option<&mpsc::Sender<Vec<u8>>>, parcel: &mut Option<Vec<u8>>) {
     let Some(outlet) = outlet else { return };
-    match outlet.reserve().await {
-        Ok(permit) => {
-            if let Some(parcel) = parcels.pop_front() {
-                permit.send(parcel);
-            }
-        }
-        Err(_lost) => parcels.clear(),
+    let room = outlet.reserve().await.ok();
+    if let (Some(room), Some(parcel)) = (room, parcel.take()) {
+        room.send(parcel);
     }
 }
 
@@ -336,3 +327,7 @@ async fn changed(wires: &mut Wires) {
         std::future::pending::<()>().await;
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

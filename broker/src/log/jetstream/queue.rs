@@ -75,13 +75,20 @@ impl Queue {
         }
     }
 
-    /// Takes the oldest, so many at the most.
-    pub(super) fn take(&self, most: usize) -> Vec<Unit> {
+    /// Takes the oldest: so many at the most, and no more after those that have so many bytes.
+    pub(super) fn take(&self, most: usize, bytes: usize) -> Vec<Unit> {
         let mut state = self.state.lock();
-        if state.units.len() <= most {
+        let mut taken = 0;
+        let fitting = state.units.iter().take(most).take_while(|unit| {
+            let fits = taken < bytes;
+            taken += unit.bytes;
+            fits
+        });
+        let count = fitting.count();
+        if count == state.units.len() {
             return std::mem::take(&mut state.units);
         }
-        state.units.drain(..most).collect()
+        state.units.drain(..count).collect()
     }
 
     /// Takes nothing more, and lets go of what waits.
@@ -112,7 +119,7 @@ mod tests {
     }
 
     fn taken(queue: &Queue, most: usize) -> Vec<usize> {
-        queue.take(most).iter().map(|unit| unit.bytes).collect()
+        queue.take(most, 9).iter().map(|unit| unit.bytes).collect()
     }
 
     #[test]
@@ -122,8 +129,14 @@ mod tests {
             assert_eq!(queue.push(unit(bytes)), Ok(()));
         }
         assert_eq!(taken(&queue, 2), [1, 2]);
-        assert_eq!(taken(&queue, 9), [3, 4, 5]);
+        assert_eq!(taken(&queue, 9), [3, 4, 5], "with the one that is too much");
         assert_eq!(taken(&queue, 9), [0; 0]);
+        for bytes in [20, 1, 8, 1, 1] {
+            assert_eq!(queue.push(unit(bytes)), Ok(()));
+        }
+        assert_eq!(taken(&queue, 9), [20], "never nothing");
+        assert_eq!(taken(&queue, 9), [1, 8]);
+        assert_eq!(taken(&queue, 9), [1, 1]);
     }
 
     #[test]
@@ -133,7 +146,7 @@ mod tests {
             assert_eq!(queue.push(unit(bytes)), Ok(()));
         }
         assert_eq!(queue.push(unit(0)), Err(Refused::Full));
-        queue.take(1);
+        queue.take(1, 1);
         assert_eq!(queue.push(unit(0)), Ok(()));
         queue.close();
         assert_eq!(queue.push(unit(0)), Err(Refused::Closed));

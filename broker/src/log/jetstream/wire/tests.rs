@@ -10,22 +10,41 @@ use super::super::ack::Said;
 use super::*;
 
 /// The longest that anything here is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(in super::super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server's end of a connection.
-struct Played(TcpStream);
+pub(in super::super) struct Played(TcpStream);
 
 impl Played {
-    async fn says(&mut self, text: &str) {
+    /// Greets whoever comes, and lets them in.
+    async fn welcomes(listener: &TcpListener) -> (Self, String) {
+        let mut server = Self(listener.accept().await.unwrap().0);
+        server
+            .says("INFO {\"max_payload\":1000,\"headers\":true}\r\n")
+            .await;
+        let hello = server.hears("PING").await;
+        server.says("PONG\r\n").await;
+        (server, hello)
+    }
+
+    /// A client of a server that has let it in and gone away.
+    pub(in super::super) async fn client() -> async_nats::Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = listener.local_addr().unwrap().to_string();
+        let (client, _server) = tokio::join!(async_nats::connect(url), Self::welcomes(&listener));
+        client.unwrap()
+    }
+
+    pub(in super::super) async fn says(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
     /// Reads up to the end of what contains `wanted`.
-    async fn hears(&mut self, wanted: &str) -> String {
+    pub(in super::super) async fn hears(&mut self, wanted: &str) -> String {
         let mut heard = String::new();
         let reading = async {
             while !(heard.contains(wanted) && heard.ends_with("\r\n")) {
-                let mut piece = [0; 1024];
+                let mut piece = [0; 16 << 10];
                 let length = self.0.read(&mut piece).await.unwrap();
                 assert!(length > 0, "the connection ended after {heard:?}");
                 heard.push_str(std::str::from_utf8(&piece[..length]).unwrap());
@@ -37,20 +56,12 @@ impl Played {
 }
 
 /// A connection, the server's end of it, and the inbox that it listens to.
-async fn connected(tracker: &TaskTracker) -> (Arc<Wire>, Played, String) {
+pub(in super::super) async fn connected(tracker: &TaskTracker) -> (Arc<Wire>, Played, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let access = Access::new(&format!("nats://u:p@{}", listener.local_addr().unwrap()));
-    let server = async {
-        let mut server = Played(listener.accept().await.unwrap().0);
-        server
-            .says("INFO {\"max_payload\":1000,\"headers\":true}\r\n")
-            .await;
-        let hello = server.hears("PING").await;
-        assert!(hello.contains("\"user\":\"u\",\"pass\":\"p\""), "{hello}");
-        server.says("PONG\r\n").await;
-        server
-    };
-    let (wire, mut server) = tokio::join!(Wire::dial(&access, tracker), server);
+    let welcome = Played::welcomes(&listener);
+    let (wire, (mut server, hello)) = tokio::join!(Wire::dial(&access, tracker), welcome);
+    assert!(hello.contains("\"user\":\"u\",\"pass\":\"p\""), "{hello}");
     let subscribed = server.hears("SUB ").await;
     let inbox = subscribed.split_whitespace().nth(1).unwrap();
     let inbox = inbox.strip_suffix(".>").unwrap().to_owned();
