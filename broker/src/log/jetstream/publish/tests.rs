@@ -148,15 +148,15 @@ async fn a_lost_connection_fails_what_is_under_way_and_the_next_one_takes_over()
     assert!(is_unavailable(&Err(refused), UNREACHABLE));
 
     let mut server = subject.rewire().await;
+    let mut taken = None;
     let trying = async {
-        loop {
-            if let Ok(commit) = subject.log.append(vec![suite::event(4, 0)]) {
-                return commit;
-            }
+        while taken.is_none() {
+            taken = subject.log.append(vec![suite::event(4, 0)]).ok();
             tokio::task::yield_now().await;
         }
     };
-    let commit = tokio::time::timeout(PATIENCE, trying).await.unwrap();
+    tokio::time::timeout(PATIENCE, trying).await.unwrap();
+    let commit = taken.unwrap();
     assert_eq!(server.hears(4).await, [4]);
     server.acknowledges(0, 2, 5).await;
     assert_eq!(outcome(commit).await, Ok(4..5));

@@ -44,7 +44,7 @@ impl Played {
         let mut heard = String::new();
         let reading = async {
             while !(heard.contains(wanted) && heard.ends_with("\r\n")) {
-                let mut piece = [0; 16 << 10];
+                let mut piece = vec![0; 16 << 10];
                 let length = self.0.read(&mut piece).await.unwrap();
                 assert!(length > 0, "the connection ended after {heard:?}");
                 heard.push_str(std::str::from_utf8(&piece[..length]).unwrap());
