@@ -17,6 +17,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    if matches!(cli.command, Command::Up(_)) {
+        // Before there is a thread that makes files: all are their owner's alone, also those that the
+        // embedded database makes.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    }
     // Whoever makes a TLS connection finds the one provider that is built in.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()

@@ -5,6 +5,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +64,47 @@ async fn a_deleted_default_broker_stays_deleted() {
     let heddle = Heddle::up(&data).await;
     let url = format!("{}/default", heddle.resources("brokers"));
     heddle.http.get(&url).await.expect(404);
+}
+
+/// What lies in a directory, at any depth, with its mode.
+fn modes(directory: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        // What was only there for a moment has no mode.
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        found.push((entry.path(), metadata.permissions().mode() & 0o777));
+        if metadata.is_dir() {
+            found.extend(modes(&entry.path()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_is_kept_is_its_owners_alone() {
+    let (_directory, data) = data_directory();
+    let folders = ["log", "state", "api"].map(|folder| data.join(folder));
+    for _ in 0..2 {
+        let heddle = Heddle::up(&data).await;
+        heddle.accepted("default", &Event::new("1", "t")).await;
+        let mut files = 0;
+        for (path, mode) in folders.iter().flat_map(|folder| modes(folder)) {
+            let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, wanted, "{}", path.display());
+            files += usize::from(path.is_file());
+        }
+        assert!(files >= 3, "there is something in each");
+        heddle.signal("TERM");
+        assert!(heddle.ended().await.success());
+        // As an earlier version left it.
+        for (path, _) in folders.iter().flat_map(|folder| modes(folder)) {
+            let mode = if path.is_dir() { 0o755 } else { 0o644 };
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! The data directory: which folder holds what, and who may use it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use heddle_crds::api::make_private_dir;
+use heddle_crds::api::{close_private_dir, make_private_dir};
 use serde::Serialize;
 
 /// The layout of data directories that this version reads and writes.
@@ -30,8 +32,8 @@ pub struct Endpoints {
 
 impl DataDir {
     /// Makes the directory where there is none, and its folders, for their owner alone: events and
-    /// Secrets are in there. A directory that is there already keeps who may look into it, its
-    /// folders do not.
+    /// Secrets are in there. A directory that is there already keeps who may look into it; its
+    /// folders do not, nor does what an earlier version has left in them.
     pub fn create(root: &Path) -> anyhow::Result<Self> {
         let data = Self {
             root: root.to_owned(),
@@ -44,6 +46,8 @@ impl DataDir {
         made.and_then(|()| make_private_dir(&data.log()))
             .and_then(|()| make_private_dir(&data.api()))
             .and_then(|()| make_private_dir(&data.state()))
+            .and_then(|()| close_private_dir(&data.log()))
+            .and_then(|()| close_private_dir(&data.state()))
             .with_context(|| format!("the data directory {} cannot be made", root.display()))?;
         Ok(data)
     }
@@ -109,11 +113,13 @@ impl DataDir {
         self.root.join("version")
     }
 
-    /// Says where the process listens, in one step: a reader sees the old file or the new one.
+    /// Says where the process listens, in one step: a reader sees the old file or the new one. It is no
+    /// secret: who may look into the directory may read it.
     pub fn write_endpoints(&self, endpoints: &Endpoints) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(endpoints)?;
         let (new, file) = (self.root.join("endpoints.json.new"), self.endpoints());
         std::fs::write(&new, text)
+            .and_then(|()| std::fs::set_permissions(&new, Permissions::from_mode(0o644)))
             .and_then(|()| std::fs::rename(&new, &file))
             .with_context(|| format!("{} cannot be written", file.display()))
     }
@@ -135,9 +141,6 @@ impl DataDir {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -153,10 +156,14 @@ mod tests {
             assert_eq!(mode(made), 0o700, "{}", made.display());
         }
         // One that is shared on purpose stays so, but its folders are closed.
-        for shared in [&root, &data.log()] {
+        let (inner, file) = (data.log().join("a"), data.log().join("a/segment"));
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(&file, "").unwrap();
+        for shared in [&root, &data.log(), &inner, &file] {
             std::fs::set_permissions(shared, Permissions::from_mode(0o755)).unwrap();
         }
         let data = DataDir::create(&root).unwrap();
         assert_eq!((mode(&root), mode(&data.log())), (0o755, 0o700));
+        assert_eq!((mode(&inner), mode(&file)), (0o700, 0o600));
     }
 }

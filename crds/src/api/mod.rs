@@ -70,7 +70,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::access::{Access, AccessError, make_private_dir, open_kubeconfig, write_private};
+pub use self::access::{
+    Access, AccessError, close_private_dir, make_private_dir, open_kubeconfig, write_private,
+};
 pub use self::error::{ApiError, Cause, Details};
 pub use self::store::disk::DiskError;
 

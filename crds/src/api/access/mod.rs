@@ -27,7 +27,9 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 
-pub use self::private::{make_dir as make_private_dir, write as write_private};
+pub use self::private::{
+    close_dir as close_private_dir, make_dir as make_private_dir, write as write_private,
+};
 
 use self::authority::Authority;
 use super::Now;

@@ -44,17 +44,29 @@ pub fn make_dir(dir: &Path) -> io::Result<()> {
     std::fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
 
-/// Makes all that lies in a directory its owner's alone.
-pub(crate) fn close_dir(dir: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let mode = match (kind.is_dir(), kind.is_file()) {
-            (true, _) => 0o700,
-            (_, true) => 0o600,
-            _ => continue,
-        };
-        std::fs::set_permissions(entry.path(), Permissions::from_mode(mode))?;
+/// Makes all files and directories below a directory their owner's alone.
+///
+/// # Errors
+///
+/// When the file system refuses.
+pub fn close_dir(dir: &Path) -> io::Result<()> {
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let found = entry.metadata()?;
+            let mode = match (found.is_dir(), found.is_file()) {
+                (true, _) => 0o700,
+                (_, true) => 0o600,
+                _ => continue,
+            };
+            if found.permissions().mode() & 0o777 != mode {
+                std::fs::set_permissions(entry.path(), Permissions::from_mode(mode))?;
+            }
+            if found.is_dir() {
+                open.push(entry.path());
+            }
+        }
     }
     Ok(())
 }
