@@ -3,11 +3,13 @@
 //! Watches write into a [`World`], plans read it; it does nothing else. Objects are shared, not
 //! copied, and looked up by namespace and name.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::ResourceExt;
 
 use crate::admission::config;
 use crate::duck::{Addressable, Destination, KReference};
@@ -20,11 +22,80 @@ use crate::sources::KafkaSource;
 
 /// The objects of one kind, by namespace and name.
 #[derive(Clone, Debug)]
-pub struct Shelf<K>(BTreeMap<(String, String), Arc<K>>);
+pub struct Shelf<K>(BTreeSet<Placed<K>>);
+
+/// An object where it is found by its namespace and name, which are not written down again.
+#[derive(Clone, Debug)]
+struct Placed<K>(Arc<K>);
+
+/// A namespace and a name. Orders objects.
+trait Place {
+    fn place(&self) -> (&str, &str);
+}
+
+impl Place for (&str, &str) {
+    fn place(&self) -> (&str, &str) {
+        *self
+    }
+}
+
+impl<K: kube::Resource> Place for Placed<K> {
+    fn place(&self) -> (&str, &str) {
+        let metadata = self.0.meta();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        (namespace, metadata.name.as_deref().unwrap_or_default())
+    }
+}
+
+impl<'a, K: kube::Resource + 'a> Borrow<dyn Place + 'a> for Placed<K> {
+    fn borrow(&self) -> &(dyn Place + 'a) {
+        self
+    }
+}
+
+impl Ord for dyn Place + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl PartialOrd for dyn Place + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn Place + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for dyn Place + '_ {}
+
+impl<K: kube::Resource> Ord for Placed<K> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl<K: kube::Resource> PartialOrd for Placed<K> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<K: kube::Resource> PartialEq for Placed<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl<K: kube::Resource> Eq for Placed<K> {}
 
 impl<K> Default for Shelf<K> {
     fn default() -> Self {
-        Self(BTreeMap::new())
+        Self(BTreeSet::new())
     }
 }
 
@@ -32,42 +103,45 @@ impl<K: kube::Resource> Shelf<K> {
     /// The object of that name.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
-        self.0.get(&(namespace.to_owned(), name.to_owned()))
+        let place: &dyn Place = &(namespace, name);
+        self.0.get(place).map(|Placed(object)| object)
     }
 
     /// All objects, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<K>> {
-        self.0.values()
+        self.0.iter().map(|Placed(object)| object)
     }
 
     /// The objects of one namespace, by name.
     pub fn within<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<K>> {
+        let first: &dyn Place = &(namespace, "");
         self.0
-            .range((namespace.to_owned(), String::new())..)
-            .take_while(move |((of, _), _)| of == namespace)
-            .map(|(_, object)| object)
+            .range::<dyn Place, _>((Bound::Included(first), Bound::Unbounded))
+            .take_while(move |placed| placed.place().0 == namespace)
+            .map(|Placed(object)| object)
     }
 
     /// Takes in a new version, and returns the one before.
     pub fn put(&mut self, object: Arc<K>) -> Option<Arc<K>> {
-        let key = (object.namespace().unwrap_or_default(), object.name_any());
-        self.0.insert(key, object)
+        self.0.replace(Placed(object)).map(|Placed(object)| object)
     }
 
     /// Forgets an object.
     pub fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.0.remove(&(namespace.to_owned(), name.to_owned()))
+        let place: &dyn Place = &(namespace, name);
+        self.0.take(place).map(|Placed(object)| object)
     }
 
     /// Replaces everything; returns the names of the objects that are there no more.
     pub fn replace(&mut self, objects: Vec<Arc<K>>) -> Vec<(String, String)> {
-        let old = std::mem::take(&mut self.0);
-        for object in objects {
-            self.put(object);
-        }
-        old.into_keys()
-            .filter(|key| !self.0.contains_key(key))
-            .collect()
+        let new = objects.into_iter().map(Placed).collect();
+        let old = std::mem::replace(&mut self.0, new);
+        let gone = old.iter().filter(|placed| !self.0.contains(*placed));
+        gone.map(|placed| {
+            let (namespace, name) = placed.place();
+            (namespace.to_owned(), name.to_owned())
+        })
+        .collect()
     }
 }
 
