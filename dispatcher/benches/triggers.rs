@@ -121,11 +121,11 @@ impl World {
                 logs: Arc::clone(&self.log).into(),
             },
             filter: Filter::Attributes(AttributesFilter::new([("type", kind)])),
-            subscriber: Some(Target {
+            subscriber: Some(Arc::new(Target {
                 uri: "local://counter/".parse()?,
                 ca_certs: None,
                 protocol: Protocol::Http1,
-            }),
+            })),
             reply: None,
             dead_letter: None,
             policy: DeliveryPolicy::default(),

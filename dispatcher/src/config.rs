@@ -74,7 +74,7 @@ pub enum ReplyTo {
     /// Back into the broker's log, with its TTL counted down.
     Log(Partitions),
     /// To an address.
-    Target(Box<Target>),
+    Target(Arc<Target>),
 }
 
 /// The content mode of deliveries (`delivery.format`).
@@ -173,12 +173,12 @@ pub struct ConsumerConfig {
     /// Which events are wanted.
     pub filter: Filter,
     /// Who gets them. While this is `None`, because its address is not known, events wait.
-    pub subscriber: Option<Target>,
+    pub subscriber: Option<Arc<Target>>,
     /// Where replies go; replies are ignored where this is `None`.
     pub reply: Option<ReplyTo>,
     /// Who gets the events that the subscriber did not take. Without one they are kept in the
     /// consumer's own dead letter log.
-    pub dead_letter: Option<Box<Target>>,
+    pub dead_letter: Option<Arc<Target>>,
     /// Retries and the rest.
     pub policy: DeliveryPolicy,
     /// Order of deliveries.

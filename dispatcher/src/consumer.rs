@@ -1,9 +1,9 @@
-//! One consumer: the task that takes events, delivers them and moves the position.
+//! One consumer at work: the task that takes events, delivers them and moves the position.
 //!
 //! Each turn it fills its window from what was read, starts what may start, and then waits for
 //! whatever comes first: an answer, a read, new events, the end of a wait, a change, or the end.
 //! All deliveries of a consumer run inside its task, so that an event costs no task of its own. Once it
-//! keeps up and everything is delivered, it rests: little is kept of it until something comes.
+//! keeps up and everything is delivered, it rests: it has no task until somebody calls (`life`).
 //!
 //! # Laws
 //!
@@ -12,39 +12,38 @@
 //!    last is counted.
 //! 3. What is held is bounded: the window, one batch read ahead, and the queue of the feed.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use heddle_broker::log::{Log, Offset, ReadBatch, ReadError};
+use heddle_broker::log::{Offset, ReadBatch, ReadError};
 use jiff::Timestamp;
-use parking_lot::Mutex;
-use rand::Rng;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
 use tracing::trace;
 
-use crate::config::{ConsumerId, Order};
+use crate::config::Order;
 use crate::delivery::{Action, Delivery, End};
-use crate::feed::Seat;
-use crate::metrics::Meters;
-use crate::positions::Position;
 use crate::route::Routes;
-use crate::stats::{Board, count};
+use crate::stats::count;
+use crate::turns::Hold;
 use crate::window::{Limits, Window};
 
 mod attempt;
+mod life;
 mod reading;
 mod report;
-mod resting;
+mod shared;
 
 pub(crate) use attempt::{Done, Job, Next, Step, Task, Tools, Turn};
 pub(crate) use attempt::{open_dead_letters, perform};
-use reading::Read;
-pub(crate) use reading::Reading;
-pub(crate) use resting::Resting;
+use life::Resting;
+pub(crate) use life::{Ending, Ends};
+use reading::{Read, Reading};
+use report::{Gaps, Quiets};
+pub(crate) use shared::{Shared, Whole};
 
 /// The most events of one consumer that wait for a retry or behind another of their key. A
 /// consumer with more of them takes no new events until some are done.
@@ -55,84 +54,81 @@ pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 /// A wait is looked at again after this time: the wall clock may have been set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// What a consumer's task shares with those who look at it.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) id: ConsumerId,
-    pub(crate) routes: Mutex<Arc<Routes>>,
-    pub(crate) changed: Notify,
-    pub(crate) position: Arc<Position>,
-    pub(crate) seat: Arc<Seat>,
-    pub(crate) board: Board,
-    pub(crate) meters: Arc<Meters>,
-    /// The consumer's own dead letter log, once it is open: one for all partitions.
-    pub(crate) dead_letters: Arc<OnceLock<Arc<dyn Log>>>,
-}
-
-/// When a consumer ends.
-#[derive(Clone, Debug)]
-pub(crate) struct Ends {
-    /// Nothing new is started.
-    pub(crate) stop: CancellationToken,
-    /// What is under way is given up.
-    pub(crate) force: CancellationToken,
-}
-
 /// A consumer at work.
 pub(crate) struct Consumer {
-    kept: Box<Resting>,
+    shared: Arc<Shared>,
+    routes: Arc<Routes>,
+    reading: Reading,
     window: Window,
+    /// What it may have under way, of what all parts of the consumer may.
+    turns: Hold,
     read: Option<Read>,
     /// No read before this long.
     paused: bool,
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
     /// The order has changed: what is in flight ends before anything else starts.
     reordering: bool,
+    random: SmallRng,
+    counted: Gaps,
+    quiets: Option<Box<Quiets>>,
 }
 
 enum Wake {
     Done(Done),
     Read((Offset, Result<ReadBatch, ReadError>)),
-    Changed,
+    /// There may be events, another configuration, or the end has come.
+    Called,
     /// There may be a turn to be had.
     Turn,
-    Stop,
-    Force,
     Look,
 }
 
 impl Consumer {
-    /// Goes to work.
-    fn new(kept: Box<Resting>) -> Self {
-        let limits = limits(&kept.routes, kept.window_bytes);
-        Self {
-            window: Window::new(limits, Arc::clone(&kept.budget)),
-            kept,
+    /// Goes to work after a rest.
+    fn wake(shared: Arc<Shared>, resting: Resting) -> Self {
+        let routes = Arc::clone(&shared.routes.lock());
+        let limits = limits(&routes, shared.whole.window_bytes);
+        let mut this = Self {
+            reading: Reading::new(Arc::clone(&shared), resting.following),
+            window: Window::new(limits, Arc::clone(&shared.tools.budget)),
+            turns: Hold::new(shared.whole.turns.clone()),
+            routes,
+            shared,
             read: None,
             paused: false,
             jobs: FuturesUnordered::new(),
             reordering: false,
-        }
+            random: SmallRng::seed_from_u64(resting.seed),
+            counted: resting.counted,
+            quiets: resting.quiets,
+        };
+        this.hold();
+        this
     }
 
-    /// Works until there is nothing to do, or it is stopped: then nothing is left of it.
-    async fn work(mut self: Box<Self>) -> Option<Box<Resting>> {
+    /// Works until there is nothing to do and nobody has called: then the consumer rests, and this is
+    /// true. False when it is to end.
+    async fn work(mut self) -> bool {
         loop {
             if self.reordering && self.jobs.is_empty() {
                 self.reorder();
             }
-            self.kept.turns.keep(self.window.in_flight());
+            self.turns.keep(self.window.in_flight());
             // Without a subscriber nothing is taken either: what is wanted may change with it.
-            if !self.reordering && !self.kept.routes.is_held() {
+            if !self.reordering && !self.routes.is_held() {
                 self.fill();
                 self.start();
-                self.kept.turns.keep(self.window.in_flight());
+                self.turns.keep(self.window.in_flight());
             }
             self.publish();
-            if self.is_idle() {
-                return Some(self.kept);
-            }
-            match self.wait().await {
+            let wake = if !self.is_idle() {
+                self.wait().await
+            } else if self.rest() {
+                return true;
+            } else {
+                Wake::Called
+            };
+            match wake {
                 Wake::Done(done) => {
                     self.finish(done);
                     while let Some(Some(done)) = self.jobs.next().now_or_never() {
@@ -140,35 +136,54 @@ impl Consumer {
                     }
                 }
                 Wake::Read((from, result)) => self.take_read(from, result),
-                Wake::Changed => self.change(),
+                Wake::Called => match self.shared.ending() {
+                    None => self.change(),
+                    Some(Ending::Stop) => break,
+                    Some(Ending::Force) => return false,
+                },
                 Wake::Look => self.paused = false,
-                Wake::Turn => self.kept.turns.rest(),
-                Wake::Stop => break,
-                Wake::Force => return None,
+                Wake::Turn => self.turns.rest(),
             }
         }
         self.drain().await;
         self.publish();
-        None
+        false
     }
 
-    /// Whether nothing is to be done before an event or a change comes.
+    /// Whether nothing is to be done before somebody calls.
     fn is_idle(&self) -> bool {
         self.window.len() == 0
             && self.jobs.is_empty()
             && self.read.is_none()
             && !self.paused
             && !self.reordering
-            && !self.kept.turns.is_starved()
-            && self.kept.reading.is_following()
+            && !self.turns.is_starved()
+            && (self.reading.is_following() || self.routes.is_held())
+    }
+
+    /// Rests, unless somebody has called meanwhile.
+    fn rest(&mut self) -> bool {
+        let resting = Resting {
+            following: self.reading.is_following(),
+            seed: self.random.next_u64(),
+            counted: self.counted,
+            quiets: self.quiets.take(),
+        };
+        match self.shared.rest(resting) {
+            Ok(()) => true,
+            Err(resting) => {
+                self.quiets = resting.quiets;
+                false
+            }
+        }
     }
 
     async fn wait(&mut self) -> Wake {
-        let now = self.kept.tools.clock.now();
+        let now = self.shared.tools.clock.now();
         // Nothing is started while the order changes, without a subscriber, or without a turn: no wait
         // matters then.
-        let starved = self.kept.turns.is_starved();
-        let due = if self.reordering || self.kept.routes.is_held() || starved {
+        let starved = self.turns.is_starved();
+        let due = if self.reordering || self.routes.is_held() || starved {
             None
         } else {
             self.window.next_due()
@@ -179,13 +194,10 @@ impl Consumer {
             (None, true) => Some(PAUSE),
             (due, false) => due,
         };
-        let follows = self.kept.reading.is_following() && self.window.room().is_some();
         let read = &mut self.read;
         tokio::select! {
             biased;
-            () = self.kept.ends.force.cancelled() => Wake::Force,
-            () = self.kept.ends.stop.cancelled() => Wake::Stop,
-            () = self.kept.shared.changed.notified() => Wake::Changed,
+            () = self.shared.called() => Wake::Called,
             Some(done) = self.jobs.next(), if !self.jobs.is_empty() => Wake::Done(done),
             result = async {
                 match read {
@@ -193,8 +205,7 @@ impl Consumer {
                     None => std::future::pending().await,
                 }
             } => Wake::Read(result),
-            () = self.kept.reading.inbox().ready(), if follows => Wake::Look,
-            () = self.kept.turns.freed(), if starved => Wake::Turn,
+            () = self.turns.freed(), if starved => Wake::Turn,
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => Wake::Look,
         }
     }
@@ -202,8 +213,8 @@ impl Consumer {
     /// Moves what was read into the window, and sees to the next read.
     fn fill(&mut self) {
         while let Some(room) = self.window.room() {
-            let (records, next) = self.kept.reading.take(room.records, room.bytes);
-            let position = &self.kept.shared.position;
+            let (records, next) = self.reading.take(room.records, room.bytes);
+            let position = &self.shared.position;
             if records.is_empty() {
                 // One that rides is wherever the feed is.
                 if position.look(|state| state.rides.is_none() && state.cursor.next() < next) {
@@ -224,13 +235,13 @@ impl Consumer {
                 state.cursor.pass(next);
             });
             for (record, delivery) in records.into_iter().zip(fresh) {
-                trace!(consumer = %self.kept.shared.id, offset = record.offset, "taken");
+                trace!(consumer = %self.shared.id(), offset = record.offset, "taken");
                 self.window
                     .add(record.offset, record.accepted, record.event, delivery);
             }
         }
         if self.read.is_none() && !self.paused && self.window.room().is_some() {
-            self.read = self.kept.reading.next_read(&self.kept.shared.position);
+            self.read = self.reading.next_read();
         }
     }
 
@@ -238,8 +249,8 @@ impl Consumer {
         if self.window.is_idle() {
             return;
         }
-        let now = self.kept.tools.clock.now();
-        while self.kept.turns.take()
+        let now = self.shared.tools.clock.now();
+        while self.turns.take()
             && let Some(offset) = self.window.start(now)
         {
             self.resume(offset);
@@ -247,8 +258,8 @@ impl Consumer {
     }
 
     fn resume(&mut self, offset: Offset) {
-        let sink = self.kept.routes.dead_letter.is_some();
-        match Turn::of(offset, &mut self.window, self.kept.reading.log(), sink) {
+        let sink = self.routes.dead_letter.is_some();
+        match Turn::of(offset, &mut self.window, self.shared.log(), sink) {
             Some(Turn::Act(action)) => self.act(offset, action),
             Some(Turn::Read(job)) => self.jobs.push(job),
             None => {}
@@ -264,8 +275,7 @@ impl Consumer {
             Next::Do(task) => task,
             Next::Wait(due) => {
                 let delivery = item.delivery.clone();
-                self.kept
-                    .shared
+                self.shared
                     .position
                     .update(|state| state.retry(offset, delivery));
                 return self.window.wait(offset, due);
@@ -274,11 +284,10 @@ impl Consumer {
         };
         if matches!(task, Task::DeadLetter(_) | Task::Keep(_)) {
             let delivery = item.delivery.clone();
-            self.kept
-                .shared
+            self.shared
                 .position
                 .update(|state| state.retry(offset, delivery));
-            if self.kept.ends.stop.is_cancelled() && matches!(task, Task::DeadLetter(_)) {
+            if self.shared.ending().is_some() && matches!(task, Task::DeadLetter(_)) {
                 return;
             }
         }
@@ -289,23 +298,20 @@ impl Consumer {
             offset,
             event,
             task,
-            routes: Arc::clone(&self.kept.routes),
-            tools: Arc::clone(&self.kept.tools),
-            shared: Arc::clone(&self.kept.shared),
+            routes: Arc::clone(&self.routes),
+            shared: Arc::clone(&self.shared),
             repeats: None,
         })));
     }
 
     fn end(&mut self, offset: Offset, end: End) {
-        let (board, meters) = (&self.kept.shared.board, &self.kept.shared.meters);
+        let (board, meters) = (&self.shared.board, &self.shared.whole.meters);
         match end {
             End::Delivered => count(&board.delivered),
             End::DeadLettered => {
-                count(&board.dead_lettered);
                 count(&meters.dead_lettered);
             }
             End::Kept => {
-                count(&board.kept);
                 count(&meters.kept);
             }
         }
@@ -314,10 +320,7 @@ impl Consumer {
 
     fn complete(&mut self, offset: Offset) {
         self.window.finish(offset);
-        self.kept
-            .shared
-            .position
-            .update(|state| state.complete(offset));
+        self.shared.position.update(|state| state.complete(offset));
     }
 
     /// Goes on with an event after a step.
@@ -331,13 +334,13 @@ impl Consumer {
                 dropped_reply,
             } => {
                 self.record(offset, step, &outcome, took, dropped_reply);
-                let now = self.kept.tools.clock.now();
-                let sink = self.kept.routes.dead_letter.is_some();
-                let random = self.kept.random.random::<f64>();
+                let now = self.shared.tools.clock.now();
+                let sink = self.routes.dead_letter.is_some();
+                let random = self.random.random::<f64>();
                 let Some(item) = self.window.item(offset) else {
                     return;
                 };
-                let policy = &self.kept.routes.config.policy;
+                let policy = &self.routes.config.policy;
                 let action = item.delivery.on(outcome, policy, sink, now, random);
                 self.act(offset, action);
             }
@@ -348,7 +351,7 @@ impl Consumer {
             Done::Gone { offset } => self.lost(offset),
             Done::Unreadable { offset, reason } => {
                 self.trouble(&reason);
-                let now = self.kept.tools.clock.now();
+                let now = self.shared.tools.clock.now();
                 self.window
                     .wait(offset, now.checked_add(PAUSE).unwrap_or(now));
             }
@@ -359,10 +362,7 @@ impl Consumer {
         self.read = None;
         match result {
             Ok(batch) => {
-                let gone = self
-                    .kept
-                    .reading
-                    .on_read(from, batch, &self.kept.shared.position);
+                let gone = self.reading.on_read(from, batch);
                 for offset in gone {
                     self.lost(offset);
                 }
@@ -374,18 +374,23 @@ impl Consumer {
         }
     }
 
-    /// Takes over a changed configuration.
+    /// Takes over the configuration, where it has changed.
     fn change(&mut self) {
-        let routes = Arc::clone(&self.kept.shared.routes.lock());
-        let before = std::mem::replace(&mut self.kept.routes, routes);
-        let limits = limits(&self.kept.routes, self.kept.window_bytes);
+        let routes = Arc::clone(&self.shared.routes.lock());
+        if Arc::ptr_eq(&routes, &self.routes) {
+            return;
+        }
+        let before = std::mem::replace(&mut self.routes, routes);
+        let limits = limits(&self.routes, self.shared.whole.window_bytes);
         self.window.set_in_flight(limits.in_flight);
         self.reordering |= before.config.order != limits.order;
-        if self.kept.routes.is_held() && self.kept.reading.is_following() {
-            let position = &self.kept.shared.position;
-            self.kept
-                .reading
-                .restart(position, |state| state.cursor.next());
+        self.hold();
+    }
+
+    /// Without a subscriber, what was not begun is given back. It is read again once there is one.
+    fn hold(&mut self) {
+        if self.routes.is_held() {
+            self.reading.step_back();
         }
     }
 
@@ -393,21 +398,20 @@ impl Consumer {
     fn reorder(&mut self) {
         self.reordering = false;
         self.read = None;
-        let limits = limits(&self.kept.routes, self.kept.window_bytes);
-        self.window = Window::new(limits, Arc::clone(&self.kept.budget));
-        let position = &self.kept.shared.position;
-        self.kept
-            .reading
-            .restart(position, |state| state.cursor.floor());
+        let limits = limits(&self.routes, self.shared.whole.window_bytes);
+        self.window = Window::new(limits, Arc::clone(&self.shared.tools.budget));
+        self.reading.restart();
     }
 
     /// Lets what is under way end; nothing is started but replies and dead letters to be kept.
     async fn drain(&mut self) {
-        let force = self.kept.ends.force.clone();
         while !self.jobs.is_empty() {
-            match force.run_until_cancelled(self.jobs.next()).await {
-                Some(Some(done)) => self.finish_last(done),
-                Some(None) | None => return,
+            tokio::select! {
+                biased;
+                () = self.shared.called() => if self.shared.ending() == Some(Ending::Force) {
+                    return;
+                },
+                Some(done) = self.jobs.next() => self.finish_last(done),
             }
         }
     }

@@ -52,7 +52,7 @@ pub struct DecodeError(&'static str);
 impl Cursor {
     /// A cursor that is done with everything below `next`.
     #[must_use]
-    pub fn at(next: Offset) -> Self {
+    pub const fn at(next: Offset) -> Self {
         Self {
             next,
             open: BTreeSet::new(),

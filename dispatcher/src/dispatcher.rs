@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::future::join_all;
 use heddle_broker::clock::Clock;
 use heddle_broker::filter::index::Pruning;
 use heddle_broker::log::{LogStore, Offset, OpenError as LogOpenError, ReadError};
@@ -22,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::config::{ConsumerConfig, ConsumerId, Source};
-use crate::consumer::{Ends, Tools};
+use crate::consumer::{Ending, Ends, Tools};
 use crate::feed::{Feeds, Seat};
 use crate::metrics::{self, Metrics, Observed};
 use crate::positions::{OpenError, Positions};
@@ -93,20 +92,20 @@ pub enum ApplyError {
     DeadLetters(#[from] LogOpenError),
 }
 
+/// The consumers that run.
+type Consumers = Arc<Mutex<HashMap<ConsumerId, Running>>>;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Dispatcher {
-    consumers: Mutex<HashMap<ConsumerId, Running>>,
+    consumers: Consumers,
     /// One change at a time.
     changes: tokio::sync::Mutex<()>,
-    running: TaskTracker,
     positions: Arc<Positions>,
     feeds: Feeds,
     metrics: Metrics,
-    budget: Arc<Budget>,
     tools: Arc<Tools>,
     roads: Roads,
-    ends: Ends,
     with_dead_letters: HashSet<String>,
     seed: u64,
     window_bytes: usize,
@@ -144,16 +143,17 @@ impl Dispatcher {
         let connections = CancellationToken::new();
         let with_dead_letters = dead_letters.names().into_iter().collect();
         let this = Arc::new(Self {
-            consumers: Mutex::default(),
+            consumers: Consumers::default(),
             changes: tokio::sync::Mutex::default(),
-            running: TaskTracker::new(),
             feeds: Feeds::new(Arc::clone(&positions), tracker.clone(), stop.clone()),
             metrics: Metrics::register(registry),
-            budget: Budget::new(total_bytes),
             tools: Arc::new(Tools {
                 clock,
                 dead_letters,
                 tracker: tracker.clone(),
+                running: TaskTracker::new(),
+                ends: Ends { stop, force },
+                budget: Budget::new(total_bytes),
             }),
             roads: Roads {
                 locals,
@@ -162,7 +162,6 @@ impl Dispatcher {
                     stop: connections.clone(),
                 },
             },
-            ends: Ends { stop, force },
             positions: Arc::clone(&positions),
             with_dead_letters,
             seed,
@@ -171,10 +170,11 @@ impl Dispatcher {
         metrics::observe(&this, registry);
         let written = CancellationToken::new();
         tracker.spawn(positions.run(tracker.clone(), written.clone()));
-        tracker.spawn(show(Arc::downgrade(&this), this.ends.stop.clone()));
+        let stop = this.tools.ends.stop.clone();
+        tracker.spawn(show(Arc::downgrade(&this), stop));
         tracker.spawn(close(
-            this.ends.clone(),
-            this.running.clone(),
+            Arc::clone(&this.tools),
+            Arc::clone(&this.consumers),
             connections,
             written,
         ));
@@ -189,7 +189,7 @@ impl Dispatcher {
     ///
     /// See [`ApplyError`]. Nothing has been started then.
     pub async fn apply(&self, config: ConsumerConfig) -> Result<(), ApplyError> {
-        if self.ends.stop.is_cancelled() {
+        if self.tools.ends.stop.is_cancelled() {
             return Err(ApplyError::Stopped);
         }
         let fresh = {
@@ -220,13 +220,7 @@ impl Dispatcher {
     /// way may end for as long as `patience`. Its position and its dead letters stay. Returns the
     /// offset below which it is done with everything, in the first partition of its log.
     pub async fn suspend(&self, id: &ConsumerId, patience: Duration) -> Option<Offset> {
-        let parts: Vec<CancellationToken> = {
-            let consumers = self.consumers.lock();
-            let running = consumers.get(id)?;
-            running.ends.stop.cancel();
-            running.parts.iter().map(|part| part.done.clone()).collect()
-        };
-        let ended = join_all(parts.iter().map(CancellationToken::cancelled));
+        let ended = self.consumers.lock().get(id)?.end(Ending::Stop);
         let _ = tokio::time::timeout(patience, ended).await;
         let _one = self.changes.lock().await;
         self.halt(id).await;
@@ -285,7 +279,7 @@ impl Dispatcher {
     /// Bytes of events that all consumers together hold.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.budget.used()
+        self.tools.budget.used()
     }
 
     /// Changes a running consumer. False when it does not run, or has to be started again.
@@ -299,16 +293,12 @@ impl Dispatcher {
         changed
     }
 
-    /// Stops a consumer's task and waits for its end. Its position stays.
+    /// Ends a consumer and waits until nothing of it goes on. Its position stays.
     async fn halt(&self, id: &ConsumerId) {
-        let Some(running) = self.consumers.lock().remove(id) else {
-            return;
-        };
-        running.ends.force.cancel();
-        for part in &running.parts {
-            part.done.cancelled().await;
+        let running = self.consumers.lock().remove(id);
+        if let Some(running) = running {
+            running.end(Ending::Force).await;
         }
-        drop(running.redriving.lock().await);
     }
 }
 
@@ -338,24 +328,30 @@ async fn show(dispatcher: Weak<Dispatcher>, stop: CancellationToken) {
         };
         for (id, running) in this.consumers.lock().iter() {
             let id = id.to_string();
-            running.parts.iter().for_each(|part| part.show(&id));
+            running.show(&id);
         }
     }
 }
 
-/// After the end of all consumers, ends connections and lets positions be written a last time.
+/// Ends all consumers, then connections, and then lets positions be written a last time.
 async fn close(
-    ends: Ends,
-    running: TaskTracker,
+    tools: Arc<Tools>,
+    consumers: Consumers,
     connections: CancellationToken,
     written: CancellationToken,
 ) {
+    let Ends { stop, force } = &tools.ends;
+    let tell = |how| consumers.lock().values().for_each(|one| one.tell(how));
     tokio::select! {
-        () = ends.stop.cancelled() => {}
-        () = ends.force.cancelled() => {}
+        () = stop.cancelled() => tell(Ending::Stop),
+        () = force.cancelled() => tell(Ending::Force),
     }
-    running.close();
-    running.wait().await;
+    tools.running.close();
+    let ended = force.run_until_cancelled(tools.running.wait()).await;
+    if ended.is_none() {
+        tell(Ending::Force);
+        tools.running.wait().await;
+    }
     connections.cancel();
     written.cancel();
 }

@@ -54,7 +54,7 @@ mod seat;
 mod tests;
 
 pub(crate) use counts::Counts;
-pub(crate) use inbox::{FilterTrouble, Inbox};
+pub(crate) use inbox::{Called, FilterTrouble, Inbox};
 use line::Line;
 use matching::Matching;
 pub(crate) use seat::Seat;
@@ -112,6 +112,11 @@ impl Feed {
         drop(state);
         self.joined.notify_one();
         Some(from)
+    }
+
+    /// What is read.
+    pub(crate) fn log(&self) -> &Arc<dyn Log> {
+        &self.log
     }
 
     /// Where the members are, to join them or to see how far they are.
@@ -202,7 +207,7 @@ impl Feed {
         self.line.advance(part.end, passed);
         if passed.has_gaps() {
             // Rare, and to be reported by each of them.
-            self.seats.each(|inbox| inbox.wake());
+            self.seats.each(|inbox| inbox.call());
         }
         true
     }

@@ -22,7 +22,8 @@
 //! that of a redriven dead letter is `delivered`, `dead_lettered` (the sink took it), `kept` (again) or
 //! `expired`. Labels name resources, never events, so their number is bounded. Gauges are computed at scrape time.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -50,11 +51,13 @@ const BUCKETS: [f64; 14] = [
 /// They are plain numbers that get their names and labels at scrape time: there may be ten thousand
 /// consumers, most of which count nothing for long.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Metrics(Arc<Mutex<BTreeMap<ConsumerId, Arc<Meters>>>>);
+pub(crate) struct Metrics(Arc<Mutex<BTreeSet<Row>>>);
 
 /// The counters of one consumer, looked up once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Meters {
+    /// Whose they are.
+    pub(crate) id: ConsumerId,
     pub(crate) delivered: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) reply_failed: AtomicU64,
@@ -79,7 +82,55 @@ pub(crate) struct Redriven {
     pub(crate) expired: AtomicU64,
 }
 
+/// The counters of a consumer where they are found and ordered by whose they are.
+#[derive(Debug)]
+struct Row(Arc<Meters>);
+
+impl Borrow<ConsumerId> for Row {
+    fn borrow(&self) -> &ConsumerId {
+        &self.0.id
+    }
+}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Row {}
+
 impl Meters {
+    fn new(id: ConsumerId) -> Self {
+        Self {
+            id,
+            delivered: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            reply_failed: AtomicU64::default(),
+            dead_letter_failed: AtomicU64::default(),
+            keep_failed: AtomicU64::default(),
+            seconds: OnceLock::new(),
+            dead_lettered: AtomicU64::default(),
+            kept: AtomicU64::default(),
+            dropped_replies: AtomicU64::default(),
+            expired: AtomicU64::default(),
+            damaged: AtomicU64::default(),
+            redriven: Redriven::default(),
+        }
+    }
+
     /// Notes how long an attempt at the subscriber took.
     pub(crate) fn observe(&self, took: Duration) {
         let seconds = self.seconds.get_or_init(|| Histogram::new(BUCKETS));
@@ -97,7 +148,12 @@ impl Metrics {
     /// The counters of a consumer, which go on where it is started again.
     pub(crate) fn meters(&self, id: &ConsumerId) -> Arc<Meters> {
         let mut all = self.0.lock();
-        Arc::clone(all.entry(id.clone()).or_default())
+        if let Some(Row(meters)) = all.get(id) {
+            return Arc::clone(meters);
+        }
+        let meters = Arc::new(Meters::new(id.clone()));
+        all.insert(Row(Arc::clone(&meters)));
+        meters
     }
 
     /// Forgets the counters of a consumer that is gone.
@@ -164,18 +220,16 @@ const FAMILIES: [Family; 5] = [
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let all: Vec<(ConsumerId, Arc<Meters>)> = {
+        let all: Vec<Arc<Meters>> = {
             let all = self.0.lock();
-            all.iter()
-                .map(|(id, meters)| (id.clone(), Arc::clone(meters)))
-                .collect()
+            all.iter().map(|Row(meters)| Arc::clone(meters)).collect()
         };
         for (name, help, label, counters) in FAMILIES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (id, meters) in &all {
+            for meters in &all {
                 for (value, counter) in counters {
                     let count = ConstCounter::new(counter(meters).load(Ordering::Relaxed));
-                    let mut labels = labels(id).to_vec();
+                    let mut labels = labels(&meters.id).to_vec();
                     labels.extend(label.map(|label| (label, *value)));
                     count.encode(family.encode_family(&labels)?)?;
                 }
@@ -187,9 +241,9 @@ impl Collector for Metrics {
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;
-        for (id, meters) in &all {
+        for meters in &all {
             if let Some(seconds) = meters.seconds.get() {
-                seconds.encode(family.encode_family(&labels(id))?)?;
+                seconds.encode(family.encode_family(&labels(&meters.id))?)?;
             }
         }
         Ok(())

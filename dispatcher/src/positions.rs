@@ -98,7 +98,7 @@ pub(crate) struct Positions {
     tree: sled::Tree,
     clock: Arc<dyn Clock>,
     changes: Arc<Changes>,
-    known: Mutex<HashMap<String, Arc<Position>>>,
+    known: Mutex<HashMap<Arc<str>, Arc<Position>>>,
     forgotten: Mutex<HashSet<String>>,
     /// Those whose resources are gone, for as long as their grace lasts.
     graced: Mutex<HashSet<String>>,
@@ -130,7 +130,7 @@ impl Positions {
                 rides.insert(id, at);
             }
         }
-        let mut known: HashMap<String, Arc<Position>> = HashMap::new();
+        let mut known: HashMap<Arc<str>, Arc<Position>> = HashMap::new();
         let mut graced = HashSet::new();
         for entry in tree.scan_prefix(POSITION) {
             let (key, value) = entry?;
@@ -145,12 +145,14 @@ impl Positions {
                 );
                 State::damaged()
             });
-            state.durable.iter().for_each(|stand| ledger.add(stand));
+            if let Some(stand) = state.durable {
+                ledger.add(&state.log, stand);
+            }
             if state.expires.is_some() {
                 graced.insert(name.to_owned());
             }
             let position = Position::new(name.into(), state, Arc::clone(&changes));
-            known.insert(name.to_owned(), position);
+            known.insert(Arc::clone(&position.name), position);
         }
         for entry in tree.scan_prefix(RETRY) {
             let (key, value) = entry?;
@@ -214,7 +216,7 @@ impl Positions {
 
     /// The position of a consumer, where there is one that has not expired.
     pub(crate) fn find(&self, id: &impl Display) -> Option<Arc<Position>> {
-        let position = self.known.lock().get(&id.to_string()).cloned()?;
+        let position = self.known.lock().get(id.to_string().as_str()).cloned()?;
         let now = self.clock.now();
         let expired = position.look(|state| state.expires.is_some_and(|end| end <= now));
         (!expired).then_some(position)
@@ -225,19 +227,20 @@ impl Positions {
         let name = id.to_string();
         // The log is kept for it from now on, not only when it has been written.
         let stand = state.stand();
-        state.durable = Some(stand.clone());
-        if let Some(before) = self.known.lock().get(&name) {
+        state.durable = Some(stand);
+        let log = Arc::clone(&state.log);
+        if let Some(before) = self.known.lock().get(name.as_str()) {
             // The dead letters of the older one are still there, and may have been redriven.
             state.redriven = before.look(|before| before.redriven.clone());
         }
         let position = Position::new(name.as_str().into(), state, Arc::clone(&self.changes));
         // What an older resource of this name left behind goes first.
-        self.forgotten.lock().insert(name.clone());
+        self.forgotten.lock().insert(name);
         {
             let mut known = self.known.lock();
-            let before = known.insert(name, Arc::clone(&position));
+            let before = known.insert(Arc::clone(&position.name), Arc::clone(&position));
             let mut ledger = self.ledger.lock();
-            ledger.add(&stand);
+            ledger.add(&log, stand);
             if let Some(before) = before {
                 Self::strike(&mut ledger, &before);
             }
@@ -248,8 +251,9 @@ impl Positions {
 
     /// Nobody needs anything for a position any more.
     fn strike(ledger: &mut Ledger, position: &Position) {
-        if let Some(stand) = position.state.lock().durable.take() {
-            ledger.remove(&stand);
+        let mut state = position.state.lock();
+        if let Some(stand) = state.durable.take() {
+            ledger.remove(&state.log, stand);
         }
     }
 
@@ -270,7 +274,7 @@ impl Positions {
         let whole = id.to_string();
         for partition in 0.. {
             let name = name_of(&whole, partition);
-            if !self.known.lock().contains_key(&name) {
+            if !self.known.lock().contains_key(name.as_str()) {
                 return;
             }
             self.forget_named(&name);
@@ -303,7 +307,7 @@ impl Positions {
 
     /// Only these consumers exist: the positions of all others go as in [`Positions::forget`].
     pub(crate) fn retain(&self, exists: impl Fn(&str) -> bool) {
-        let gone: Vec<String> = {
+        let gone: Vec<Arc<str>> = {
             let known = self.known.lock();
             known
                 .keys()
@@ -382,7 +386,7 @@ fn restore_ride(key: &[u8], value: &[u8]) -> Option<(RideId, Offset)> {
     Some((RideId::from_be_bytes(id), Offset::from_be_bytes(at)))
 }
 
-fn restore_retry(known: &HashMap<String, Arc<Position>>, key: &[u8], value: &[u8]) {
+fn restore_retry(known: &HashMap<Arc<str>, Arc<Position>>, key: &[u8], value: &[u8]) {
     let Some((name, &offset)) = key.split_last_chunk::<8>() else {
         return;
     };
@@ -394,10 +398,12 @@ fn restore_retry(known: &HashMap<String, Arc<Position>>, key: &[u8], value: &[u8
         return;
     };
     let mut state = position.state.lock();
-    if state.cursor.is_open(offset) {
-        state.retries.insert(offset, delivery);
+    let is_open = state.cursor.is_open(offset);
+    let retries = state.retries.get_or_insert_default();
+    if is_open {
+        retries.waiting.insert(offset, delivery);
     } else {
-        state.changed.insert(offset);
+        retries.changed.insert(offset);
     }
 }
 

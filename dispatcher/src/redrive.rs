@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::ConsumerId;
 use crate::consumer::{
-    Done, Job, Next, PAUSE, Shared, Step, Task, Tools, Turn, limits, perform, until,
+    Done, Ends, Job, Next, PAUSE, Shared, Step, Task, Turn, limits, perform, until,
 };
 use crate::delivery::{Action, Delivery, End, Outcome, dead_letter};
 use crate::positions::Positions;
@@ -133,10 +133,30 @@ impl Redriving {
     }
 }
 
+/// Lets one redrive of a consumer through at a time, until the consumer ends.
+#[derive(Debug)]
+pub(crate) struct Turnstile {
+    pub(crate) ends: Ends,
+    /// Locked by whoever redrives.
+    pub(crate) one: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Turnstile {
+    /// One that ends with all consumers, if not before.
+    pub(crate) fn new(all: &Ends) -> Box<Self> {
+        Box::new(Self {
+            ends: Ends {
+                stop: all.stop.child_token(),
+                force: all.force.child_token(),
+            },
+            one: Arc::default(),
+        })
+    }
+}
+
 /// What a driver works with.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) tools: Arc<Tools>,
     pub(crate) positions: Arc<Positions>,
     /// Keeps the dead letters.
     pub(crate) log: Arc<dyn Log>,
@@ -171,7 +191,7 @@ impl Driver {
     ) -> (Self, watch::Receiver<Progress>) {
         let stats = parts.log.stats();
         let (floor, kept) = parts.shared.position.look(|state| {
-            let cursor = &state.redriven;
+            let cursor = state.redriven();
             (cursor.floor(), cursor.left(stats.first..stats.next))
         });
         let progress = Progress {
@@ -197,7 +217,7 @@ impl Driver {
     /// Redrives until it is through or stopped. `_one` is what only one redrive of a consumer has.
     pub(crate) async fn run(mut self, _one: OwnedMutexGuard<()>) {
         let (stop, force) = (self.parts.stop.clone(), self.parts.force.clone());
-        let id = self.parts.shared.id.clone();
+        let id = self.parts.shared.id().clone();
         info!(consumer = %id, dead_letters = self.progress.total, "redriving");
         let driven = force.run_until_cancelled(self.drive(&stop)).await;
         let through = driven.unwrap_or(false);
@@ -233,7 +253,7 @@ impl Driver {
             if self.jobs.is_empty() && (stopping || self.window.len() == 0) {
                 return self.window.len() == 0 && self.is_read();
             }
-            let now = self.parts.tools.clock.now();
+            let now = self.parts.shared.tools.clock.now();
             let due = self.window.next_due().filter(|_| !stopping);
             let sleep = due.map(|due| until(due, now));
             tokio::select! {
@@ -274,7 +294,7 @@ impl Driver {
         self.at = to;
         let mut letters = batch.records;
         let gone = self.parts.shared.position.update(|state| {
-            let cursor = &mut state.redriven;
+            let cursor = state.redriven_mut();
             let expected = cursor.left(offsets.clone());
             letters.retain(|letter| {
                 let offset = letter.offset;
@@ -304,11 +324,11 @@ impl Driver {
 
     fn expired(&mut self, count: u64) {
         self.progress.expired += count;
-        count_by(&self.parts.shared.meters.redriven.expired, count);
+        count_by(&self.parts.shared.whole.meters.redriven.expired, count);
     }
 
     fn start(&mut self) {
-        let now = self.parts.tools.clock.now();
+        let now = self.parts.shared.tools.clock.now();
         while let Some(offset) = self.window.start(now) {
             self.resume(offset);
         }
@@ -344,7 +364,7 @@ impl Driver {
         let routes = Arc::clone(&shared.routes.lock());
         let (event, key) = dead_letter::original(letter);
         let key = key.unwrap_or_else(|| {
-            let log = dead_letter::log_name(&shared.id);
+            let log = dead_letter::log_name(shared.id());
             routes.dead_letter_key(&log, offset)
         });
         self.jobs.push(Box::pin(perform(Job {
@@ -352,7 +372,6 @@ impl Driver {
             event,
             task,
             routes,
-            tools: Arc::clone(&self.parts.tools),
             shared: Arc::clone(shared),
             repeats: Some(key.into()),
         })));
@@ -370,7 +389,7 @@ impl Driver {
             } => {
                 let shared = &self.parts.shared;
                 if let Some(reason) = shared.count_step(step, &outcome, took, dropped_reply) {
-                    debug!(consumer = %shared.id, offset, ?step, error = reason, "not redriven");
+                    debug!(consumer = %shared.id(), offset, ?step, error = reason, "not redriven");
                     self.progress.last_error = Some(reason);
                 }
                 self.step(offset, step, outcome);
@@ -385,7 +404,7 @@ impl Driver {
             }
             Done::Unreadable { offset, reason } => {
                 self.progress.last_error = Some(reason);
-                let now = self.parts.tools.clock.now();
+                let now = self.parts.shared.tools.clock.now();
                 self.window
                     .wait(offset, now.checked_add(PAUSE).unwrap_or(now));
             }
@@ -398,7 +417,7 @@ impl Driver {
             self.window.finish(offset);
             return self.failed();
         }
-        let now = self.parts.tools.clock.now();
+        let now = self.parts.shared.tools.clock.now();
         let random = self.parts.random.random::<f64>();
         let routes = Arc::clone(&self.parts.shared.routes.lock());
         let Some(item) = self.window.item(offset) else {
@@ -411,7 +430,7 @@ impl Driver {
     }
 
     fn end(&mut self, offset: Offset, end: End) {
-        let (board, meters) = (&self.parts.shared.board, &self.parts.shared.meters);
+        let (board, meters) = (&self.parts.shared.board, &self.parts.shared.whole.meters);
         match end {
             End::Delivered => {
                 count(&board.delivered);
@@ -419,7 +438,6 @@ impl Driver {
                 self.progress.delivered += 1;
             }
             End::DeadLettered => {
-                count(&board.dead_lettered);
                 count(&meters.dead_lettered);
                 count(&meters.redriven.dead_lettered);
                 self.progress.dead_lettered += 1;
@@ -430,7 +448,7 @@ impl Driver {
     }
 
     fn failed(&mut self) {
-        count(&self.parts.shared.meters.redriven.kept);
+        count(&self.parts.shared.whole.meters.redriven.kept);
         self.progress.failed += 1;
     }
 
@@ -438,8 +456,8 @@ impl Driver {
         self.window.finish(offset);
         let position = &self.parts.shared.position;
         let floor = position.update(|state| {
-            state.redriven.complete(offset);
-            state.redriven.floor()
+            state.redriven_mut().complete(offset);
+            state.redriven().floor()
         });
         // What is done may go: a crash before that is durable has nothing to lose by it.
         self.parts.log.release(floor);
@@ -449,7 +467,7 @@ impl Driver {
     fn publish(&mut self) {
         let stats = self.parts.log.stats();
         let position = &self.parts.shared.position;
-        self.progress.kept = position.look(|state| state.redriven.left(stats.first..stats.next));
+        self.progress.kept = position.look(|state| state.redriven().left(stats.first..stats.next));
         self.progress.waiting = self.window.waiting() as u64;
         self.news.send_replace(self.progress.clone());
     }

@@ -14,6 +14,8 @@
 //! gets the original's TTL, less one, and a new arrival time; when nothing is left of the TTL the
 //! reply is dropped and counted, as that is what the TTL is for.
 
+use std::fmt::Display;
+
 use heddle_broker::event::http::{self as codec, DecodeError};
 use heddle_broker::event::{Event, EventError};
 use jiff::Timestamp;
@@ -31,19 +33,19 @@ const MAX_TTL: i32 = 255;
 /// What the outcome of an attempt at `destination` means for the delivery.
 pub(crate) fn judge(
     outcome: subscriber::Outcome,
-    destination: &str,
+    destination: impl Display,
     wants_reply: bool,
     now: Timestamp,
 ) -> Outcome {
     let answer = match outcome {
-        subscriber::Outcome::Problem(problem) => return failed(destination, &problem),
+        subscriber::Outcome::Problem(problem) => return failed(&destination, &problem),
         subscriber::Outcome::Answer(answer) => answer,
     };
     let status = answer.status.as_u16();
     if !answer.status.is_success() {
         let retry_after = retry::retry_after(status, &answer.headers, now);
         return Outcome::Failed(Failure {
-            destination: destination.to_owned(),
+            destination: destination.to_string(),
             code: status,
             data: start(&answer.body),
             reason: format!("answered {}", answer.status),
@@ -58,7 +60,7 @@ pub(crate) fn judge(
         Ok(None) => Outcome::Taken,
         Ok(Some(reply)) => Outcome::Replied(Box::new(reply)),
         Err(reason) => Outcome::Failed(Failure {
-            destination: destination.to_owned(),
+            destination: destination.to_string(),
             code: 502,
             data: if answer.body.is_empty() {
                 start(reason.as_bytes())
@@ -92,7 +94,7 @@ fn reply(answer: &Answer) -> Result<Option<Event>, String> {
     }
 }
 
-fn failed(destination: &str, problem: &Problem) -> Outcome {
+fn failed(destination: &impl Display, problem: &Problem) -> Outcome {
     let (code, retriable) = match problem {
         Problem::Connection(_) => (500, true),
         Problem::Timeout(_) => (504, true),
@@ -100,7 +102,7 @@ fn failed(destination: &str, problem: &Problem) -> Outcome {
     };
     let reason = problem.to_string();
     Outcome::Failed(Failure {
-        destination: destination.to_owned(),
+        destination: destination.to_string(),
         code,
         data: start(reason.as_bytes()),
         reason,

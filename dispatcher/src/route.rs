@@ -4,13 +4,14 @@
 //! does not exist) is used all the same: its attempts fail with the reason, and are retried and
 //! kept like those at a subscriber that is down.
 
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use ::http::HeaderValue;
 use heddle_broker::log::{Offset, Partitions};
 use tracing::warn;
 
-use crate::config::{ConsumerConfig, Protocol, ReplyTo, Target};
+use crate::config::{ConsumerConfig, ReplyTo, Target};
 use crate::subscriber::http::{Executor, HttpSubscriber};
 use crate::subscriber::local::Unavailable;
 use crate::subscriber::{LocalSubscribers, Subscriber};
@@ -18,9 +19,8 @@ use crate::subscriber::{LocalSubscribers, Subscriber};
 /// Somewhere to deliver to.
 #[derive(Debug)]
 pub(crate) struct Route {
-    target: Target,
-    /// The URL, as dead letters name it.
-    pub(crate) url: Arc<str>,
+    /// None stands in for an address that is not known.
+    target: Option<Arc<Target>>,
     pub(crate) subscriber: Arc<dyn Subscriber>,
 }
 
@@ -29,16 +29,21 @@ impl Route {
     /// before fails, and waits.
     fn unknown() -> Arc<Self> {
         Arc::new(Self {
-            target: Target {
-                uri: ::http::Uri::from_static("/"),
-                ca_certs: None,
-                protocol: Protocol::default(),
-            },
-            url: "".into(),
+            target: None,
             subscriber: Arc::new(Unavailable(
                 "the subscriber's address is not known".to_owned(),
             )),
         })
+    }
+}
+
+/// The URL, as dead letters name it.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Some(target) => target.uri.fmt(f),
+            None => Ok(()),
+        }
     }
 }
 
@@ -56,8 +61,8 @@ pub(crate) struct Routes {
     pub(crate) subscriber: Arc<Route>,
     pub(crate) reply: Option<ReplyRoute>,
     pub(crate) dead_letter: Option<Arc<Route>>,
-    pub(crate) namespace: HeaderValue,
-    key: String,
+    /// A hash of the name of the log.
+    log: u64,
 }
 
 /// What routes are made with.
@@ -72,13 +77,11 @@ impl Routes {
     /// with their connections.
     pub(crate) fn new(config: ConsumerConfig, roads: &Roads, before: Option<&Self>) -> Self {
         let idle = config.max_in_flight.max(1) as usize;
-        let route = |target: &Target| {
+        let route = |target: &Arc<Target>| {
             before
                 .and_then(|before| before.find(target, idle))
                 .unwrap_or_else(|| roads.route(&config, target, idle))
         };
-        let namespace = HeaderValue::from_str(&config.id.namespace)
-            .unwrap_or_else(|_| HeaderValue::from_static(""));
         let subscriber = match &config.subscriber {
             Some(target) => route(target),
             None => Route::unknown(),
@@ -89,9 +92,8 @@ impl Routes {
                 ReplyTo::Log(logs) => ReplyRoute::Log(logs.clone()),
                 ReplyTo::Target(target) => ReplyRoute::Route(route(target)),
             }),
-            dead_letter: config.dead_letter.as_deref().map(route),
-            namespace,
-            key: key_base(&config.uid, &config.source.name),
+            dead_letter: config.dead_letter.as_ref().map(route),
+            log: fnv1a(&config.source.name),
             config,
         }
     }
@@ -101,7 +103,7 @@ impl Routes {
         self.config.subscriber.is_none()
     }
 
-    fn find(&self, target: &Target, idle: usize) -> Option<Arc<Route>> {
+    fn find(&self, target: &Arc<Target>, idle: usize) -> Option<Arc<Route>> {
         if self.config.max_in_flight.max(1) as usize != idle {
             return None;
         }
@@ -112,32 +114,38 @@ impl Routes {
         [Some(&self.subscriber), reply, self.dead_letter.as_ref()]
             .into_iter()
             .flatten()
-            .find(|route| route.target == *target)
+            .find(|route| route.target.as_ref() == Some(target))
             .cloned()
+    }
+
+    /// `Kn-Namespace`: where the resource lives.
+    pub(crate) fn namespace(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.config.id.namespace)
+            .unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
     /// The `Idempotency-Key` of an event, a string in the sense of structured fields (RFC 8941). The
     /// same for each attempt, also after a restart; `role` tells apart what is sent to different
     /// receivers because of the same event.
     pub(crate) fn idempotency_key(&self, offset: Offset, role: &str) -> HeaderValue {
-        HeaderValue::from_str(&format!("\"{}{offset}{role}\"", self.key))
+        let key = KeyBase(&self.config.uid, self.log);
+        HeaderValue::from_str(&format!("\"{key}{offset}{role}\""))
             .unwrap_or_else(|_| HeaderValue::from(offset))
     }
 
     /// The same without quotes and role, to be written down.
     pub(crate) fn delivery_key(&self, offset: Offset) -> String {
-        format!("{}{offset}", self.key)
+        format!("{}{offset}", KeyBase(&self.config.uid, self.log))
     }
 
     /// Stands in for the key of a kept dead letter that has none written down.
     pub(crate) fn dead_letter_key(&self, log: &str, offset: Offset) -> String {
-        format!("{}{offset}", key_base(&self.config.uid, log))
+        format!("{}{offset}", KeyBase(&self.config.uid, fnv1a(log)))
     }
 }
 
 impl Roads {
-    fn route(&self, config: &ConsumerConfig, target: &Target, idle: usize) -> Arc<Route> {
-        let url: Arc<str> = target.uri.to_string().into();
+    fn route(&self, config: &ConsumerConfig, target: &Arc<Target>, idle: usize) -> Arc<Route> {
         let subscriber = match target.uri.scheme_str() {
             Some("local") => {
                 let name = target.uri.host().unwrap_or_default();
@@ -149,12 +157,11 @@ impl Roads {
                 .map(|subscriber| Arc::new(subscriber) as Arc<dyn Subscriber>),
         };
         let subscriber = subscriber.unwrap_or_else(|reason| {
-            warn!(consumer = %config.id, subscriber = &*url, error = reason, "deliveries will fail");
+            warn!(consumer = %config.id, subscriber = %target.uri, error = reason, "deliveries will fail");
             Arc::new(Unavailable(reason))
         });
         Arc::new(Route {
-            target: target.clone(),
-            url,
+            target: Some(Arc::clone(target)),
             subscriber,
         })
     }
@@ -162,13 +169,18 @@ impl Roads {
 
 /// The part of idempotency keys that a consumer's events share: its uid, and a hash (FNV-1a) of
 /// the log's name, which may have characters that a header may not have.
-fn key_base(uid: &str, log: &str) -> String {
-    let hash = fnv1a(log);
-    let uid: String = uid
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-        .collect();
-    format!("{uid}-{hash:016x}-")
+struct KeyBase<'a>(&'a str, u64);
+
+impl fmt::Display for KeyBase<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(uid, log) = self;
+        for c in uid.chars() {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                f.write_char(c)?;
+            }
+        }
+        write!(f, "-{log:016x}-")
+    }
 }
 
 /// The hash FNV-1a: the same in every version and on every machine, unlike the standard library's.

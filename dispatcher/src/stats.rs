@@ -61,8 +61,8 @@ pub struct ConsumerStats {
 }
 
 impl ConsumerStats {
-    /// Adds what another partition's part of the same consumer does. Positions are added up too: what they
-    /// say together is how much has been done.
+    /// Adds what another partition's part of the same consumer does, but for what they have in common.
+    /// Positions are added up too: what they say together is how much has been done.
     pub(crate) fn add(&mut self, part: Self) {
         self.position += part.position;
         self.next += part.next;
@@ -80,28 +80,29 @@ impl ConsumerStats {
         self.last_filter_error = self.last_filter_error.take().or(part.last_filter_error);
         self.delivered += part.delivered;
         self.failed_attempts += part.failed_attempts;
-        self.dead_lettered += part.dead_lettered;
-        self.kept += part.kept;
-        self.dead_letters_kept += part.dead_letters_kept;
-        self.dead_letters_expired += part.dead_letters_expired;
         self.replies += part.replies;
-        self.dropped_replies += part.dropped_replies;
         self.missing += part.missing;
         self.last_error = self.last_error.take().or(part.last_error);
     }
 }
 
-/// What a consumer's task tells others.
+/// What a consumer's task tells others, besides what is counted as a metric.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     pub(crate) delivered: AtomicU64,
     pub(crate) failed_attempts: AtomicU64,
-    pub(crate) dead_lettered: AtomicU64,
-    pub(crate) kept: AtomicU64,
     pub(crate) replies: AtomicU64,
-    pub(crate) dropped_replies: AtomicU64,
-    pub(crate) moment: Mutex<Moment>,
-    pub(crate) last_error: Mutex<Option<String>>,
+    /// Events that were gone when they were to be read again.
+    pub(crate) lost: AtomicU64,
+    now: Mutex<Now>,
+}
+
+/// In boxes, as most consumers hold nothing, and have no trouble, for long.
+#[derive(Debug, Default)]
+struct Now {
+    /// None while nothing is held.
+    moment: Option<Box<Moment>>,
+    last_error: Option<Box<str>>,
 }
 
 /// What changes all the time, as of the last turn of the consumer's task.
@@ -112,17 +113,34 @@ pub(crate) struct Moment {
     pub(crate) waiting: usize,
     pub(crate) held: usize,
     pub(crate) bytes: usize,
-    pub(crate) lost: u64,
 }
 
 impl Board {
-    /// The statistics, but for what the position and the logs know, from what was looked at.
+    /// Takes over what is held now, if anything.
+    pub(crate) fn show(&self, moment: Option<Moment>) {
+        let mut now = self.now.lock();
+        match (now.moment.as_deref_mut(), moment) {
+            (Some(shown), Some(moment)) => *shown = moment,
+            (_, moment) => now.moment = moment.map(Box::new),
+        }
+    }
+
+    /// Remembers a failure, for people.
+    pub(crate) fn fail(&self, reason: &str) {
+        self.now.lock().last_error = Some(reason.into());
+    }
+
+    /// The statistics, but for what the position, the logs and the metrics know, from what was looked
+    /// at.
     pub(crate) fn stats(
         &self,
         (counts, trouble): (Counts, Option<FilterTrouble>),
     ) -> ConsumerStats {
-        let moment = *self.moment.lock();
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (moment, last_error) = {
+            let now = self.now.lock();
+            (now.moment.as_deref().copied(), now.last_error.clone())
+        };
+        let moment = moment.unwrap_or_default();
         ConsumerStats {
             oldest_undelivered: moment.oldest,
             in_flight: moment.in_flight,
@@ -134,17 +152,19 @@ impl Board {
             filter_errors: counts.errors,
             last_filter_error: trouble
                 .map(|(offset, error)| format!("on the event at offset {offset}: {error}")),
-            missing: counts.expired + counts.damaged + moment.lost,
+            missing: counts.expired + counts.damaged + read(&self.lost),
             delivered: read(&self.delivered),
             failed_attempts: read(&self.failed_attempts),
-            dead_lettered: read(&self.dead_lettered),
-            kept: read(&self.kept),
             replies: read(&self.replies),
-            dropped_replies: read(&self.dropped_replies),
-            last_error: self.last_error.lock().clone(),
+            last_error: last_error.map(String::from),
             ..ConsumerStats::default()
         }
     }
+}
+
+/// What was counted so far.
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
 /// Adds one.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heddle_broker::event::AttributeKind;
-use heddle_dispatcher::config::{ConsumerConfig, DeliveryPolicy, Format, Protocol, ReplyTo};
+use heddle_dispatcher::config::{
+    ConsumerConfig, DeliveryPolicy, Format, Protocol, ReplyTo, Target,
+};
 use http::Version;
 use support::http::{Answer, HttpSubscriber};
 use support::{World, event, policy, read_all, target, until};
@@ -28,7 +30,7 @@ async fn run(
         None => None,
     };
     let config = ConsumerConfig {
-        dead_letter: sink.as_ref().map(|sink| Box::new(target(&sink.url))),
+        dead_letter: sink.as_ref().map(|sink| Arc::new(target(&sink.url))),
         policy: policy(retry),
         ..world.consumer("t", &subscriber.url)
     };
@@ -167,7 +169,10 @@ async fn both_protocols_over_plain_tcp() {
         let world = World::new();
         let subscriber = HttpSubscriber::takes_all().await;
         let mut config = world.consumer("t", &subscriber.url);
-        config.subscriber.as_mut().unwrap().protocol = protocol;
+        config.subscriber = Some(Arc::new(Target {
+            protocol,
+            ..target(&subscriber.url)
+        }));
         world.dispatcher.apply(config).await.unwrap();
         world.publish((0..50).map(event)).await;
         world.idle("t").await;
@@ -185,7 +190,7 @@ async fn a_dead_letter_carries_the_reason() {
         HttpSubscriber::answers(vec![Answer::With(422, Vec::new(), body.clone())]).await;
     let sink = HttpSubscriber::takes_all().await;
     let config = ConsumerConfig {
-        dead_letter: Some(Box::new(target(&sink.url))),
+        dead_letter: Some(Arc::new(target(&sink.url))),
         ..world.consumer("t", &subscriber.url)
     };
     world.dispatcher.apply(config.clone()).await.unwrap();
@@ -392,7 +397,7 @@ async fn a_reply_that_is_not_taken_fails_the_delivery() {
     let subscriber = HttpSubscriber::answers(vec![Answer::reply("r")]).await;
     let replies = HttpSubscriber::answers(vec![Answer::Status(503), Answer::Status(202)]).await;
     let config = ConsumerConfig {
-        reply: Some(ReplyTo::Target(Box::new(target(&replies.url)))),
+        reply: Some(ReplyTo::Target(Arc::new(target(&replies.url)))),
         ..world.consumer("t", &subscriber.url)
     };
     world.dispatcher.apply(config).await.unwrap();
@@ -420,7 +425,7 @@ async fn a_reply_that_is_not_taken_fails_the_delivery() {
     // One that is never taken makes a dead letter that names where it failed.
     let refused = HttpSubscriber::answers(vec![Answer::Status(400)]).await;
     let config = ConsumerConfig {
-        reply: Some(ReplyTo::Target(Box::new(target(&refused.url)))),
+        reply: Some(ReplyTo::Target(Arc::new(target(&refused.url)))),
         policy: policy(1),
         ..world.consumer("refused", &subscriber.url)
     };

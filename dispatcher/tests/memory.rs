@@ -13,8 +13,8 @@ use std::time::Duration;
 use heddle_broker::filter::{AttributesFilter, Filter};
 use support::World;
 
-/// What one more may keep, in bytes: its configuration, position, queue and task, with their names.
-const BOUND: i64 = 5 * 1024;
+/// What one more may keep, in bytes: its configuration, position and queue, with their names.
+const BOUND: i64 = 2_816;
 const COUNT: usize = 100;
 
 /// Starts consumers with a filter each, and waits until they have nothing to do.

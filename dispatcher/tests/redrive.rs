@@ -110,7 +110,7 @@ async fn a_limit_takes_the_oldest_and_a_new_sink_takes_what_the_subscriber_refus
     assert_eq!(handler.taken().into_iter().collect::<BTreeSet<_>>(), oldest);
     takes.store(false, Ordering::Relaxed);
     let mut config = world.consumer("t", "local://h/");
-    config.dead_letter = Some(Box::new(target("local://sink/")));
+    config.dead_letter = Some(target("local://sink/").into());
     world.dispatcher.apply(config).await.unwrap();
     let progress = redrive(&world, u64::MAX).await;
     assert_eq!((progress.dead_lettered, progress.kept), (4, 0));

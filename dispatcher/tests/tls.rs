@@ -119,7 +119,7 @@ async fn a_certificate_is_trusted_only_where_the_target_says_so() {
         ..target(&subscriber.url)
     };
     let config = ConsumerConfig {
-        subscriber: Some(trusting),
+        subscriber: Some(trusting.into()),
         ..config
     };
     world.dispatcher.apply(config).await.unwrap();
@@ -143,7 +143,7 @@ async fn the_protocol_is_negotiated() {
             ..target(&subscriber.url)
         };
         let config = ConsumerConfig {
-            subscriber: Some(trusting),
+            subscriber: Some(trusting.into()),
             ..world.consumer("t", &subscriber.url)
         };
         world.dispatcher.apply(config).await.unwrap();

@@ -1,6 +1,7 @@
 //! What a consumer does for one event, one step at a time: send it, route its reply, bury it, or
 //! read it again. A job changes nothing but what it talks to; its consumer decides what follows.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::Shared;
+use super::{Ends, Shared};
 use crate::cursor::Cursor;
 use crate::delivery::{Action, Delivery as Machine, End, Failure, Outcome, dead_letter};
 use crate::reply;
 use crate::route::{ReplyRoute, Route, Routes};
 use crate::subscriber::Delivery;
-use crate::window::Window;
+use crate::window::{Budget, Window};
 
 /// One step for one event.
 #[derive(Debug)]
@@ -29,7 +30,6 @@ pub(crate) struct Job {
     pub(crate) event: Event,
     pub(crate) task: Task,
     pub(crate) routes: Arc<Routes>,
-    pub(crate) tools: Arc<Tools>,
     pub(crate) shared: Arc<Shared>,
     /// The key of the delivery that this one repeats; `None` where `offset` is the event's place in
     /// the consumer's source.
@@ -95,12 +95,17 @@ pub(crate) enum Step {
     Keep,
 }
 
-/// What jobs work with.
+/// What all consumers work with.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dead_letters: Arc<dyn LogStore>,
+    /// Runs all tasks.
     pub(crate) tracker: TaskTracker,
+    /// Counts the tasks of consumers.
+    pub(crate) running: TaskTracker,
+    pub(crate) ends: Ends,
+    pub(crate) budget: Arc<Budget>,
 }
 
 /// What came of a job.
@@ -171,7 +176,7 @@ pub(crate) async fn perform(job: Job) -> Done {
         Task::Keep(failure) => {
             let letter = dead_letter::kept(&job.event, failure, &job.delivery_key());
             let letter = letter.unwrap_or_else(|error| without_reason(&job.event, &error));
-            let outcome = match keep(&job.shared, &job.tools, letter).await {
+            let outcome = match keep(&job.shared, letter).await {
                 Ok(()) => Outcome::Taken,
                 Err(reason) => Outcome::Failed(refusal("", 507, reason)),
             };
@@ -215,7 +220,7 @@ async fn send(job: &Job) -> Outcome {
         event: job.event.clone(),
         format: routes.config.policy.format,
         skip: &[reply::TTL],
-        namespace: routes.namespace.clone(),
+        namespace: routes.namespace(),
         idempotency_key: job.key(""),
         wants_reply,
         timeout: routes.config.policy.timeout,
@@ -223,9 +228,9 @@ async fn send(job: &Job) -> Outcome {
     let outcome = routes.subscriber.subscriber.deliver(delivery).await;
     reply::judge(
         outcome,
-        &routes.subscriber.url,
+        &*routes.subscriber,
         wants_reply,
-        job.tools.clock.now(),
+        job.shared.tools.clock.now(),
     )
 }
 
@@ -236,24 +241,24 @@ async fn post(route: &Route, job: &Job, event: Event, role: &str) -> Outcome {
         event,
         format: routes.config.policy.format,
         skip: &[],
-        namespace: routes.namespace.clone(),
+        namespace: routes.namespace(),
         idempotency_key: job.key(role),
         wants_reply: false,
         timeout: routes.config.policy.timeout,
     };
     let outcome = route.subscriber.deliver(delivery).await;
-    reply::judge(outcome, &route.url, false, job.tools.clock.now())
+    reply::judge(outcome, route, false, job.shared.tools.clock.now())
 }
 
 /// Sends a reply to where replies go. True when it was dropped because its TTL was used up.
 async fn send_reply(reply: &Event, job: &Job) -> Result<bool, Failure> {
     let (original, routes) = (&job.event, &job.routes);
-    let url = &routes.subscriber.url;
+    let url = &*routes.subscriber;
     let unfit = |error: EventError| refusal(url, 502, error.to_string());
     match &routes.reply {
         None => Ok(false),
         Some(ReplyRoute::Log(logs)) => {
-            let now = job.tools.clock.now();
+            let now = job.shared.tools.clock.now();
             let Some(reply) = reply::into_broker(reply, original, now).map_err(unfit)? else {
                 return Ok(true);
             };
@@ -280,8 +285,8 @@ fn without_reason(event: &Event, error: &EventError) -> Event {
     event.clone()
 }
 
-async fn keep(shared: &Shared, tools: &Tools, letter: Event) -> Result<(), String> {
-    let log = open_dead_letters(shared, tools)
+async fn keep(shared: &Shared, letter: Event) -> Result<(), String> {
+    let log = open_dead_letters(shared)
         .await
         .map_err(|error| error.to_string())?;
     append(&*log, letter)
@@ -290,37 +295,35 @@ async fn keep(shared: &Shared, tools: &Tools, letter: Event) -> Result<(), Strin
 }
 
 /// The consumer's dead letter log, opened when it is first needed.
-pub(crate) async fn open_dead_letters(
-    shared: &Shared,
-    tools: &Tools,
-) -> Result<Arc<dyn Log>, OpenError> {
-    if let Some(log) = shared.dead_letters.get() {
+pub(crate) async fn open_dead_letters(shared: &Shared) -> Result<Arc<dyn Log>, OpenError> {
+    let opened = &shared.whole.dead_letters;
+    if let Some(log) = opened.get() {
         return Ok(Arc::clone(log));
     }
-    let name = dead_letter::log_name(&shared.id);
+    let tools = &shared.tools;
+    let name = dead_letter::log_name(shared.id());
     let store = Arc::clone(&tools.dead_letters);
     let for_task = name.clone();
-    let opened = tools
+    let open = tools
         .tracker
-        .spawn_blocking(move || store.open(&for_task, dead_letter::RETENTION))
-        .await;
-    let log = opened.unwrap_or_else(|error| {
+        .spawn_blocking(move || store.open(&for_task, dead_letter::RETENTION));
+    let log = open.await.unwrap_or_else(|error| {
         let reason = error.to_string();
         Err(OpenError { name, reason })
     })?;
     let first = || {
         let tail = log.stats().next;
         let floor = shared.position.update(|state| {
-            if state.redriven.next() > tail {
+            if state.redriven().next() > tail {
                 // It was made for a log that is not there any more.
-                state.redriven = Cursor::default();
+                *state.redriven_mut() = Cursor::default();
             }
-            state.redriven.floor()
+            state.redriven().floor()
         });
         log.release(floor);
         log
     };
-    Ok(Arc::clone(shared.dead_letters.get_or_init(first)))
+    Ok(Arc::clone(opened.get_or_init(first)))
 }
 
 async fn append(log: &dyn Log, event: Event) -> Result<(), AppendError> {
@@ -338,9 +341,9 @@ fn code_of(error: &AppendError) -> u16 {
     }
 }
 
-fn refusal(destination: &str, code: u16, reason: String) -> Failure {
+fn refusal(destination: impl Display, code: u16, reason: String) -> Failure {
     Failure {
-        destination: destination.to_owned(),
+        destination: destination.to_string(),
         code,
         data: reason.as_bytes().to_vec(),
         reason,

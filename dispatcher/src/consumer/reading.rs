@@ -13,11 +13,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use heddle_broker::log::{Log, Offset, ReadBatch, ReadError, ReadLimit, Record};
+use heddle_broker::log::{Offset, ReadBatch, ReadError, ReadLimit, Record};
 
-use crate::feed::{BATCH, Counts, Inbox, Seat};
-use crate::positions::{Position, State};
-use crate::window::Budget;
+use super::Shared;
+use crate::feed::{BATCH, Counts};
 
 pub(crate) type Read = BoxFuture<'static, (Offset, Result<ReadBatch, ReadError>)>;
 
@@ -39,44 +38,46 @@ enum Mode {
 #[derive(Debug)]
 pub(crate) struct Reading {
     mode: Mode,
-    log: Arc<dyn Log>,
-    seat: Arc<Seat>,
-    budget: Arc<Budget>,
+    shared: Arc<Shared>,
 }
 
 impl Reading {
-    pub(crate) fn new(log: Arc<dyn Log>, seat: Arc<Seat>, budget: Arc<Budget>, at: Offset) -> Self {
-        Self {
-            mode: own(at),
-            log,
-            seat,
-            budget,
-        }
+    /// Goes on with the others, or from the position.
+    pub(crate) fn new(shared: Arc<Shared>, following: bool) -> Self {
+        let mode = if following {
+            Mode::Following
+        } else {
+            own(shared.position.look(|state| state.cursor.floor()))
+        };
+        Self { mode, shared }
     }
 
     pub(crate) fn is_following(&self) -> bool {
         matches!(self.mode, Mode::Following)
     }
 
-    pub(crate) fn inbox(&self) -> &Inbox {
-        self.seat.inbox()
-    }
-
-    pub(crate) fn log(&self) -> &Arc<dyn Log> {
-        &self.log
-    }
-
-    /// Starts afresh at an offset of the position, as it is when nothing more is offered.
-    pub(crate) fn restart(&mut self, position: &Position, at: impl FnOnce(&State) -> Offset) {
-        self.inbox().leave();
+    /// Starts afresh at the first offset that is open, when nothing more is offered.
+    pub(crate) fn restart(&mut self) {
+        self.shared.seat.inbox().leave();
         self.clear();
-        self.mode = own(position.look(at));
+        self.mode = own(self.shared.position.look(|state| state.cursor.floor()));
+    }
+
+    /// Gives back what was offered or read and not taken, to read it again; nothing more is offered.
+    pub(crate) fn step_back(&mut self) {
+        self.shared.seat.inbox().leave();
+        let first = match &self.mode {
+            Mode::Own { buffer, at, .. } => buffer.front().map_or(*at, |record| record.offset),
+            Mode::Following => self.shared.position.look(|state| state.cursor.next()),
+        };
+        self.clear();
+        self.mode = own(first);
     }
 
     fn clear(&mut self) {
         if let Mode::Own { buffer, .. } = &mut self.mode {
             let bytes = buffer.drain(..).map(|record| record.event.size()).sum();
-            self.budget.give_back(bytes);
+            self.shared.tools.budget.give_back(bytes);
         }
     }
 
@@ -85,7 +86,7 @@ impl Reading {
     pub(crate) fn take(&mut self, records: usize, bytes: usize) -> (Vec<Record>, Offset) {
         match &mut self.mode {
             Mode::Following => {
-                let taken = self.seat.inbox().take(records, bytes);
+                let taken = self.shared.seat.inbox().take(records, bytes);
                 if !taken.member {
                     self.mode = own(taken.next);
                 }
@@ -101,7 +102,7 @@ impl Reading {
                     size += record.event.size();
                     events.push(record);
                 }
-                self.budget.give_back(size);
+                self.shared.tools.budget.give_back(size);
                 let next = buffer.front().map_or(*at, |record| record.offset);
                 if buffer.is_empty() && until.is_some_and(|until| *at >= until) {
                     self.mode = Mode::Following;
@@ -112,13 +113,14 @@ impl Reading {
     }
 
     /// The next read, when it is time for one. Joins the feed when it has been caught up with.
-    pub(crate) fn next_read(&mut self, position: &Position) -> Option<Read> {
+    pub(crate) fn next_read(&mut self) -> Option<Read> {
         let Mode::Own { buffer, at, until } = &mut self.mode else {
             return None;
         };
         if !buffer.is_empty() {
             return None;
         }
+        let position = &self.shared.position;
         let next = position.look(|state| {
             let next = state.cursor.next();
             (*at < next).then(|| state.cursor.open_from(*at).unwrap_or(next))
@@ -129,15 +131,15 @@ impl Reading {
         });
         if !recovering
             && until.is_none()
-            && *at + BATCH.records as u64 >= self.seat.feed().position()
+            && *at + BATCH.records as u64 >= self.shared.seat.feed().position()
         {
-            *until = self.seat.feed().join(self.seat.inbox(), *at);
+            *until = self.shared.seat.feed().join(self.shared.seat.inbox(), *at);
         }
         if until.is_some_and(|until| *at >= until) {
             self.mode = Mode::Following;
             return None;
         }
-        let limit = if self.budget.is_spent() {
+        let limit = if self.shared.tools.budget.is_spent() {
             ReadLimit {
                 records: 1,
                 bytes: 1,
@@ -145,32 +147,27 @@ impl Reading {
         } else {
             BATCH
         };
-        let (log, at) = (Arc::clone(&self.log), *at);
+        let (log, at) = (Arc::clone(self.shared.log()), *at);
         Some(Box::pin(async move { (at, log.read(at, limit).await) }))
     }
 
     /// Takes what a read brought: events that are wanted, into the buffer; the open offsets that
     /// turned out to be gone, back to the caller.
-    pub(crate) fn on_read(
-        &mut self,
-        from: Offset,
-        batch: ReadBatch,
-        position: &Position,
-    ) -> Vec<Offset> {
+    pub(crate) fn on_read(&mut self, from: Offset, batch: ReadBatch) -> Vec<Offset> {
         let Mode::Own { buffer, at, until } = &mut self.mode else {
             return Vec::new();
         };
         if from != *at {
             return Vec::new();
         }
-        let inbox = self.seat.inbox();
+        let inbox = self.shared.seat.inbox();
         // Without a filter nothing is looked at.
         let Some(filter) = inbox.filter() else {
             return Vec::new();
         };
         let end = until.map_or(batch.next, |until| until.min(batch.next));
         let mut gone = Vec::new();
-        position.look(|state| {
+        self.shared.position.look(|state| {
             let next = state.cursor.next();
             for gap in &batch.gaps {
                 let range = gap.offsets.start.max(from)..gap.offsets.end;
@@ -193,7 +190,7 @@ impl Reading {
                     false
                 };
                 if wanted {
-                    self.budget.hold(record.event.size());
+                    self.shared.tools.budget.hold(record.event.size());
                     buffer.push_back(record);
                 }
             }
@@ -206,7 +203,6 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        self.inbox().leave();
         self.clear();
     }
 }

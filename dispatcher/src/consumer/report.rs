@@ -10,7 +10,32 @@ use tracing::{debug, error, warn};
 use super::attempt::Step;
 use super::{Consumer, Shared};
 use crate::delivery::Outcome;
+use crate::feed::Counts;
+use crate::quiet::Quiet;
 use crate::stats::{Moment, count, count_by};
+
+/// What keeps repeated lines back. Most consumers never need it.
+#[derive(Debug, Default)]
+pub(super) struct Quiets {
+    failures: Quiet,
+    troubles: Quiet,
+}
+
+/// The missing events that were counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gaps {
+    expired: u64,
+    damaged: u64,
+}
+
+impl From<Counts> for Gaps {
+    fn from(counts: Counts) -> Self {
+        let Counts {
+            expired, damaged, ..
+        } = counts;
+        Self { expired, damaged }
+    }
+}
 
 impl Shared {
     /// Counts what came of a step. Returns why it failed, where it did.
@@ -21,12 +46,11 @@ impl Shared {
         took: Duration,
         dropped_reply: bool,
     ) -> Option<String> {
-        let (board, meters) = (&self.board, &self.meters);
+        let (board, meters) = (&self.board, &self.whole.meters);
         if step == Step::Send {
             meters.observe(took);
         }
         if dropped_reply {
-            count(&board.dropped_replies);
             count(&meters.dropped_replies);
         } else if step == Step::Reply && *outcome == Outcome::Taken {
             count(&board.replies);
@@ -49,7 +73,7 @@ impl Shared {
         } else {
             format!("{}: {}", failure.destination, failure.reason)
         };
-        *board.last_error.lock() = Some(reason.clone());
+        board.fail(&reason);
         Some(reason)
     }
 }
@@ -64,16 +88,14 @@ impl Consumer {
         took: Duration,
         dropped_reply: bool,
     ) {
-        let Some(reason) = self
-            .kept
-            .shared
-            .count_step(step, outcome, took, dropped_reply)
-        else {
+        let shared = &self.shared;
+        let Some(reason) = shared.count_step(step, outcome, took, dropped_reply) else {
             return;
         };
-        debug!(consumer = %self.kept.shared.id, offset, ?step, error = reason, "an attempt failed");
-        if let Some(held_back) = self.kept.failures.pass() {
-            let id = &self.kept.shared.id;
+        debug!(consumer = %shared.id(), offset, ?step, error = reason, "an attempt failed");
+        let quiets = self.quiets.get_or_insert_default();
+        if let Some(held_back) = quiets.failures.pass() {
+            let id = shared.id();
             if step == Step::Keep {
                 error!(consumer = %id, offset, error = reason, held_back,
                     "a dead letter cannot be kept; the event stays in the backlog");
@@ -86,37 +108,47 @@ impl Consumer {
     /// An event that was still to be delivered is gone from the log.
     pub(super) fn lost(&mut self, offset: Offset) {
         self.complete(offset);
-        count(&self.kept.shared.meters.expired);
-        self.kept.lost += 1;
-        if let Some(held_back) = self.kept.troubles.pass() {
-            error!(consumer = %self.kept.shared.id, offset, held_back,
+        count(&self.shared.whole.meters.expired);
+        count(&self.shared.board.lost);
+        let quiets = self.quiets.get_or_insert_default();
+        if let Some(held_back) = quiets.troubles.pass() {
+            error!(consumer = %self.shared.id(), offset, held_back,
                 "an event was removed from the log before it was delivered");
         }
     }
 
     pub(super) fn trouble(&mut self, reason: &str) {
-        *self.kept.shared.board.last_error.lock() = Some(reason.to_owned());
-        if let Some(held_back) = self.kept.troubles.pass() {
-            warn!(consumer = %self.kept.shared.id, error = reason, held_back, "the log cannot be read");
+        self.shared.board.fail(reason);
+        let quiets = self.quiets.get_or_insert_default();
+        if let Some(held_back) = quiets.troubles.pass() {
+            warn!(consumer = %self.shared.id(), error = reason, held_back, "the log cannot be read");
         }
     }
 
     /// Tells others how things stand.
     pub(super) fn publish(&mut self) {
-        let (counts, _) = self.kept.shared.seat.inbox().counts();
-        let new = counts.since(self.kept.counted);
-        if new.has_gaps() {
-            count_by(&self.kept.shared.meters.expired, new.expired);
-            count_by(&self.kept.shared.meters.damaged, new.damaged);
+        let (counts, _) = self.shared.seat.inbox().counts();
+        let gaps = Gaps::from(counts);
+        if gaps != self.counted {
+            let (meters, counted) = (&self.shared.whole.meters, self.counted);
+            count_by(
+                &meters.expired,
+                gaps.expired.saturating_sub(counted.expired),
+            );
+            count_by(
+                &meters.damaged,
+                gaps.damaged.saturating_sub(counted.damaged),
+            );
+            self.counted = gaps;
         }
-        self.kept.counted = counts;
-        *self.kept.shared.board.moment.lock() = Moment {
+        let held = self.window.len();
+        let moment = (held > 0).then(|| Moment {
             oldest: self.window.oldest(),
             in_flight: self.window.in_flight(),
             waiting: self.window.waiting(),
-            held: self.window.len(),
+            held,
             bytes: self.window.bytes(),
-            lost: self.kept.lost,
-        };
+        });
+        self.shared.board.show(moment);
     }
 }

@@ -39,8 +39,8 @@ impl Control {
     pub fn new(dispatcher: Arc<Dispatcher>, logs: OpenLogs, handlers: BTreeSet<String>) -> Self {
         let facts = Facts {
             handlers,
-            running: BTreeSet::new(),
             logs,
+            ..Facts::default()
         };
         Self {
             dispatcher,
@@ -99,8 +99,8 @@ impl Control {
         now: Timestamp,
     ) -> Vec<Write> {
         let mut steps = plan(&world.read(), &self.facts, key, now);
-        // A consumer that has just started changes what the status says.
-        if self.run(&steps).await {
+        // Statuses are planned for consumers that start.
+        if !self.run(&steps).await {
             steps = plan(&world.read(), &self.facts, key, now);
         }
         let writes = steps.into_iter().filter_map(|step| match step {
@@ -110,31 +110,42 @@ impl Control {
         writes.collect()
     }
 
-    /// Starts, changes and stops consumers. Whether one started or stopped.
+    /// Starts, changes and stops consumers. False where one newly turned out not to start.
     async fn run(&mut self, steps: &[Step]) -> bool {
-        let mut news = false;
+        let mut as_planned = true;
         for step in steps {
             match step {
                 Step::Consume(wanted) => {
-                    let Some(config) = self.resolve(wanted) else {
-                        continue;
-                    };
-                    if let Err(error) = self.dispatcher.apply(config).await {
-                        tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
-                        continue;
+                    let id = &wanted.id;
+                    if self.apply(wanted).await {
+                        self.facts.failed.remove(id);
+                        self.facts.running.insert(id.clone());
+                    } else if !self.facts.running.contains(id) {
+                        as_planned &= !self.facts.failed.insert(id.clone());
                     }
-                    news |= self.facts.running.insert(wanted.id.clone());
                 }
                 Step::Stop(id) => {
+                    self.facts.failed.remove(id);
                     if self.facts.running.remove(id) {
                         self.dispatcher.remove(id).await;
-                        news = true;
                     }
                 }
                 Step::Write(_) => {}
             }
         }
-        news
+        as_planned
+    }
+
+    /// Starts or changes a consumer. False when that failed.
+    async fn apply(&self, wanted: &Wanted) -> bool {
+        let Some(config) = self.resolve(wanted) else {
+            return false;
+        };
+        let applied = self.dispatcher.apply(config).await;
+        if let Err(error) = &applied {
+            tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
+        }
+        applied.is_ok()
     }
 
     fn resolve(&self, wanted: &Wanted) -> Option<ConsumerConfig> {
@@ -142,7 +153,7 @@ impl Control {
         let reply = match &wanted.reply {
             None => None,
             Some(WantedReply::Log(log)) => Some(ReplyTo::Log(open(log)?)),
-            Some(WantedReply::Target(target)) => Some(ReplyTo::Target(Box::new(target.clone()))),
+            Some(WantedReply::Target(target)) => Some(ReplyTo::Target(Arc::new(target.clone()))),
         };
         Some(ConsumerConfig {
             id: wanted.id.clone(),
@@ -152,9 +163,9 @@ impl Control {
                 logs: open(&wanted.source)?,
             },
             filter: wanted.filter.clone(),
-            subscriber: wanted.subscriber.clone(),
+            subscriber: wanted.subscriber.clone().map(Arc::new),
             reply,
-            dead_letter: wanted.dead_letter.clone().map(Box::new),
+            dead_letter: wanted.dead_letter.clone().map(Arc::new),
             policy: wanted.policy.clone(),
             order: wanted.order,
             max_in_flight: wanted.max_in_flight,

@@ -83,10 +83,20 @@ pub struct Wanted {
 pub struct Facts {
     /// The handlers that `local://` addresses may name.
     pub handlers: BTreeSet<String>,
-    /// The consumers that run, so that a status says what is, not what should be.
+    /// The consumers that run.
     pub running: BTreeSet<ConsumerId>,
+    /// Those that could not be started.
+    pub failed: BTreeSet<ConsumerId>,
     /// The logs that are open.
     pub logs: OpenLogs,
+}
+
+impl Facts {
+    /// Whether a consumer runs once the steps that are being planned have been carried out, so that a
+    /// status says what is, not what should be. `starts` says that one of them starts it.
+    fn runs(&self, id: &ConsumerId, starts: bool) -> bool {
+        self.running.contains(id) || (starts && !self.failed.contains(id))
+    }
 }
 
 /// One thing to do.

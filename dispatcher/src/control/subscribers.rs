@@ -111,8 +111,8 @@ fn wanted(
 }
 
 fn status(facts: &Facts, subscription: &Subscription, wanted: &Wanted) -> SubscriberStatus {
-    let running = facts.running.contains(&wanted.id);
-    let (ready, message) = match (&wanted.subscriber, running) {
+    let runs = facts.runs(&wanted.id, true);
+    let (ready, message) = match (&wanted.subscriber, runs) {
         (None, _) => (
             "False",
             Some("The Subscription's destinations are not resolved.".to_owned()),

@@ -48,6 +48,7 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
     }
     let found = look(world, facts, trigger, broker.map(AsRef::as_ref));
     let log = broker.and_then(|broker| log_of(world, facts, broker));
+    let runs = facts.runs(&id, log.is_some());
     if let Some(source) = log {
         let mut wanted = wanted(trigger, &id, source, &found);
         if wanted.start == Start::Latest && is_older(trigger, broker.map(AsRef::as_ref)) {
@@ -56,7 +57,7 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         }
         steps.push(Step::Consume(Box::new(wanted)));
     }
-    let status = status(facts, trigger, broker.map(AsRef::as_ref), &id, &found, now);
+    let status = status(trigger, broker.map(AsRef::as_ref), &id, &found, runs, now);
     let write = status_write(
         key,
         &trigger.metadata,
@@ -257,11 +258,11 @@ fn dependency(
 }
 
 fn status(
-    facts: &Facts,
     trigger: &Trigger,
     broker: Option<&Broker>,
     id: &ConsumerId,
     found: &Found,
+    runs: bool,
     now: Timestamp,
 ) -> TriggerStatus {
     let mut status = trigger.status.clone().unwrap_or_default();
@@ -305,7 +306,7 @@ fn status(
     }
     match &found.filter {
         Err(error) => manage.mark_false(types::SUBSCRIPTION_READY, "FilterInvalid", error),
-        Ok(filter) if facts.running.contains(id) => {
+        Ok(filter) if runs => {
             let (reason, message) = advice(filter);
             manage.mark_true_with_reason(types::SUBSCRIPTION_READY, reason, message);
         }

@@ -7,11 +7,11 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::watch;
 
-use super::{Dispatcher, fnv1a};
+use super::{Dispatcher, Running, fnv1a};
 use crate::config::ConsumerId;
 use crate::consumer::Shared;
 use crate::positions::Position;
-use crate::redrive::{Driver, Parts, Progress, RedriveError, Redriving, State};
+use crate::redrive::{Driver, Parts, Progress, RedriveError, Redriving, State, Turnstile};
 
 /// The kept dead letters of one consumer.
 #[derive(Clone, Debug)]
@@ -30,23 +30,24 @@ impl DeadLetters {
     /// Whether the one at this offset has not been redriven.
     #[must_use]
     pub fn is_left(&self, offset: Offset) -> bool {
-        self.position.look(|state| !state.redriven.is_done(offset))
+        self.position
+            .look(|state| !state.redriven().is_done(offset))
     }
 
     /// All below this offset have been redriven.
     #[must_use]
     pub fn floor(&self) -> Offset {
-        self.position.look(|state| state.redriven.floor())
+        self.position.look(|state| state.redriven().floor())
     }
 }
 
 /// What the dead letter log of a consumer holds, and how many of those were not redriven.
 pub(super) fn count(shared: &Shared) -> (LogStats, u64) {
-    let Some(log) = shared.dead_letters.get() else {
+    let Some(log) = shared.whole.dead_letters.get() else {
         return (LogStats::default(), 0);
     };
     let stats = log.stats();
-    let kept = |range| shared.position.look(|state| state.redriven.left(range));
+    let kept = |range| shared.position.look(|state| state.redriven().left(range));
     (stats, kept(stats.first..stats.next))
 }
 
@@ -58,7 +59,7 @@ impl Dispatcher {
         let consumers = self.consumers.lock();
         let shared = consumers.get(id)?.first()?;
         Some(DeadLetters {
-            log: Arc::clone(shared.dead_letters.get()?),
+            log: Arc::clone(shared.whole.dead_letters.get()?),
             position: Arc::clone(&shared.position),
         })
     }
@@ -70,21 +71,22 @@ impl Dispatcher {
     ///
     /// See [`RedriveError`]. Nothing has been started then.
     pub fn redrive(&self, id: &ConsumerId, limit: u64) -> Result<Redriving, RedriveError> {
-        if self.ends.stop.is_cancelled() {
+        if self.tools.ends.stop.is_cancelled() {
             return Err(RedriveError::Stopped);
         }
         let consumers = self.consumers.lock();
-        let unknown = || RedriveError::Unknown(id.clone());
-        let running = consumers.get(id).ok_or_else(unknown)?;
-        let shared = running.first().ok_or_else(unknown)?;
+        let running = consumers.get(id).and_then(Running::first);
+        let shared = running.ok_or_else(|| RedriveError::Unknown(id.clone()))?;
         if shared.routes.lock().is_held() {
             return Err(RedriveError::Held(id.clone()));
         }
-        let one = Arc::clone(&running.redriving)
+        let redrives = &shared.whole.redrives;
+        let turnstile = redrives.get_or_init(|| Turnstile::new(&self.tools.ends));
+        let one = Arc::clone(&turnstile.one)
             .try_lock_owned()
             .map_err(|_| RedriveError::Busy(id.clone()))?;
-        let stop = running.ends.stop.child_token();
-        let Some(log) = shared.dead_letters.get() else {
+        let stop = turnstile.ends.stop.child_token();
+        let Some(log) = shared.whole.dead_letters.get() else {
             let nothing = Progress {
                 state: State::Finished,
                 ..Progress::default()
@@ -95,17 +97,16 @@ impl Dispatcher {
         let (driver, progress) = Driver::new(
             Parts {
                 shared: Arc::clone(shared),
-                tools: Arc::clone(&self.tools),
                 positions: Arc::clone(&self.positions),
                 log: Arc::clone(log),
                 stop: stop.clone(),
-                force: running.ends.force.clone(),
+                force: turnstile.ends.force.clone(),
                 random: SmallRng::seed_from_u64(seed),
             },
-            (self.window_bytes, Arc::clone(&self.budget)),
+            (self.window_bytes, Arc::clone(&self.tools.budget)),
             limit,
         );
-        let task = self.running.track_future(driver.run(one));
+        let task = self.tools.running.track_future(driver.run(one));
         self.tools.tracker.spawn(task);
         Ok(Redriving::new(progress, stop))
     }

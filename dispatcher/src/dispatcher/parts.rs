@@ -1,50 +1,32 @@
-//! A running consumer and its parts: one for each partition of its log, each with a task, a position and
-//! a window of its own.
+//! A running consumer and its parts: one for each partition of its log, each with a task where it has
+//! something to do, a position and a window of its own.
 //!
 //! The parts share the subscriber, the limit of deliveries at a time, counters and the dead letter log.
 //! Most logs have one partition, and their consumers one part.
 
 use std::sync::{Arc, OnceLock};
 
+use futures::future::join_all;
 use heddle_broker::log::partitions::name_of;
 use heddle_broker::log::{Log, Offset, ReadError};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::{ApplyError, Dispatcher, choose, letters};
 use crate::config::{ConsumerConfig, Order, Source, Start};
-use crate::consumer::{Ends, Reading, Resting, Shared, open_dead_letters};
+use crate::consumer::{Ending, Shared, Whole, open_dead_letters};
 use crate::cursor::Cursor;
 use crate::delivery::dead_letter;
-use crate::feed::Seat;
+use crate::feed::{Called, Seat};
 use crate::positions::{Position, Positions, State};
 use crate::route::{Routes, fnv1a};
-use crate::stats::{Board, ConsumerStats};
-use crate::turns::{Hold, Turns};
+use crate::stats::{ConsumerStats, read};
+use crate::turns::Turns;
 
 /// The least that the window of a part holds, in bytes, however many parts there are.
 const LEAST_WINDOW: usize = 256 << 10;
 
-/// A consumer that runs.
+/// A consumer that runs: its parts, of which there is at least one.
 #[derive(Debug)]
-pub(super) struct Running {
-    /// Never empty.
-    pub(super) parts: Vec<Part>,
-    turns: Option<Arc<Turns>>,
-    pub(super) ends: Ends,
-    pub(super) source: Source,
-    /// Locked by whoever redrives its dead letters.
-    pub(super) redriving: Arc<tokio::sync::Mutex<()>>,
-}
-
-/// What a consumer does about one partition.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) shared: Arc<Shared>,
-    pub(super) done: CancellationToken,
-    log: Arc<dyn Log>,
-}
+pub(super) struct Running(Box<[Arc<Shared>]>);
 
 /// Where a part starts.
 struct Place {
@@ -56,7 +38,35 @@ struct Place {
 impl Running {
     /// The first part, which stands for the whole where there is one thing for all.
     pub(super) fn first(&self) -> Option<&Arc<Shared>> {
-        self.parts.first().map(|part| &part.shared)
+        self.0.first()
+    }
+
+    fn whole(&self) -> Option<&Whole> {
+        self.first().map(|part| &*part.whole)
+    }
+
+    /// Tells all that goes on to end.
+    pub(super) fn tell(&self, how: Ending) {
+        self.0.iter().for_each(|part| part.tell(how));
+    }
+
+    /// Ends it. What is returned waits for the end of its deliveries.
+    pub(super) fn end(&self, how: Ending) -> impl Future<Output = ()> + Send + use<> {
+        let parts: Vec<_> = self.0.iter().map(|part| part.end(how)).collect();
+        let redrives = self.whole().and_then(|whole| whole.redrives.get());
+        let one = redrives.map(|redrives| {
+            match how {
+                Ending::Stop => redrives.ends.stop.cancel(),
+                Ending::Force => redrives.ends.force.cancel(),
+            }
+            Arc::clone(&redrives.one)
+        });
+        async move {
+            join_all(parts).await;
+            if let Some(one) = one {
+                drop(one.lock().await);
+            }
+        }
     }
 
     /// Takes over a changed configuration. False when the consumer has to be started again.
@@ -65,23 +75,23 @@ impl Running {
             return false;
         };
         let before = Arc::clone(&first.routes.lock());
-        let same_source = self.source == config.source;
+        let same_source = first.whole.source == config.source;
         let same_resource = before.config.uid == config.uid || config.keep_position.is_some();
-        let ended = self.parts.iter().any(|part| part.done.is_cancelled());
+        let ended = self.0.iter().any(|part| part.has_ended());
         if !same_source || !same_resource || ended {
             return false;
         }
-        let parts = || self.parts.iter().zip(config.source.parts());
-        if parts().all(|(part, (name, log))| part.is(&of_part(config, &name, log))) {
+        let parts = || self.0.iter().zip(config.source.parts());
+        let is = |part: &Shared, config: &ConsumerConfig| part.routes.lock().config == *config;
+        if parts().all(|(part, (name, log))| is(part, &of_part(config, &name, log))) {
             return true;
         }
         let resumes =
             before.config.uid != config.uid || before.config.keep_position != config.keep_position;
-        if let Some(turns) = &self.turns {
+        if let Some(turns) = &first.whole.turns {
             turns.set_limit(limit(config));
         }
-        for (part, (name, log)) in parts() {
-            let shared = &part.shared;
+        for (shared, (name, log)) in parts() {
             if resumes {
                 let uid = Arc::clone(&config.uid);
                 Positions::resume(&shared.position, uid, config.keep_position);
@@ -91,56 +101,55 @@ impl Running {
             let config = of_part(config, &name, log);
             let routes = Routes::new(config, &dispatcher.roads, Some(&before));
             *shared.routes.lock() = Arc::new(routes);
-            shared.changed.notify_one();
+            Arc::clone(shared).call();
         }
         true
     }
 
+    /// Shows its positions where its logs are kept.
+    pub(super) fn show(&self, id: &str) {
+        for part in &self.0 {
+            part.log().show(id, stats(part).position);
+        }
+    }
+
     /// How it is doing, all parts together.
     pub(super) fn stats(&self) -> ConsumerStats {
-        let mut parts = self.parts.iter().map(Part::stats);
+        let mut parts = self.0.iter().map(|part| stats(part));
         let mut sum = parts.next().unwrap_or_default();
         parts.for_each(|part| sum.add(part));
         if let Some(first) = self.first() {
             let (letters, kept) = letters::count(first);
             sum.dead_letters_kept = kept;
             sum.dead_letters_expired = letters.expired_unread;
+            let meters = &first.whole.meters;
+            sum.dead_lettered = read(&meters.dead_lettered);
+            sum.kept = read(&meters.kept);
+            sum.dropped_replies = read(&meters.dropped_replies);
         }
         sum
     }
 }
 
-impl Part {
-    /// Whether this is how it is configured.
-    fn is(&self, config: &ConsumerConfig) -> bool {
-        self.shared.routes.lock().config == *config
-    }
-
-    /// Shows its position where its log is kept.
-    pub(super) fn show(&self, id: &str) {
-        self.log.show(id, self.stats().position);
-    }
-
-    fn stats(&self) -> ConsumerStats {
-        let shared = &self.shared;
-        let inbox = shared.seat.inbox();
-        // Looked at before the position: if that rides, it is done with everything up to there.
-        let progress = inbox.progress();
-        let (floor, next, open, rides) = shared.position.look(|state| {
-            let cursor = &state.cursor;
-            let rides = state.rides.is_some();
-            (cursor.floor(), cursor.next(), cursor.open_len(), rides)
-        });
-        let (looked_at, queued) = progress.unwrap_or((next, 0));
-        let looked_at = looked_at.max(next);
-        let tail = *self.log.tail().borrow();
-        ConsumerStats {
-            position: if rides && open == 0 { looked_at } else { floor },
-            following: progress.is_some(),
-            next: looked_at,
-            backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
-            ..shared.board.stats(inbox.counts())
-        }
+/// How one part is doing.
+fn stats(shared: &Shared) -> ConsumerStats {
+    let inbox = shared.seat.inbox();
+    // Looked at before the position: if that rides, it is done with everything up to there.
+    let progress = inbox.progress();
+    let (floor, next, open, rides) = shared.position.look(|state| {
+        let cursor = &state.cursor;
+        let rides = state.rides.is_some();
+        (cursor.floor(), cursor.next(), cursor.open_len(), rides)
+    });
+    let (looked_at, queued) = progress.unwrap_or((next, 0));
+    let looked_at = looked_at.max(next);
+    let tail = *shared.log().tail().borrow();
+    ConsumerStats {
+        position: if rides && open == 0 { looked_at } else { floor },
+        following: progress.is_some(),
+        next: looked_at,
+        backlog: tail.saturating_sub(looked_at) + (queued + open) as u64,
+        ..shared.board.stats(inbox.counts())
     }
 }
 
@@ -172,36 +181,31 @@ impl Dispatcher {
     pub(super) async fn start(&self, config: ConsumerConfig) -> Result<bool, ApplyError> {
         let (places, fresh) = self.places(&config).await?;
         let count = places.len();
-        let turns = (count > 1).then(|| Turns::new(limit(&config)));
-        let ends = Ends {
-            stop: self.ends.stop.child_token(),
-            force: self.ends.force.child_token(),
-        };
-        let dead_letters = Arc::<OnceLock<_>>::default();
-        let mut parts = Vec::with_capacity(count);
-        for place in places {
-            let shared = self.shared(&config, &place, &dead_letters, count);
-            if parts.is_empty()
-                && self
-                    .with_dead_letters
-                    .contains(&dead_letter::log_name(&config.id))
-            {
-                open_dead_letters(&shared, &self.tools).await?;
-            }
-            parts.push((shared, place));
+        let whole = Arc::new(Whole {
+            source: config.source.clone(),
+            meters: self.metrics.meters(&config.id),
+            turns: (count > 1).then(|| Turns::new(limit(&config))),
+            window_bytes: self.window(count),
+            dead_letters: OnceLock::new(),
+            redrives: OnceLock::new(),
+        });
+        let parts: Box<[_]> = places
+            .iter()
+            .map(|place| self.shared(&config, place, &whole))
+            .collect();
+        let letters = dead_letter::log_name(&config.id);
+        if let Some(first) = parts.first()
+            && self.with_dead_letters.contains(&letters)
+        {
+            open_dead_letters(first).await?;
         }
-        let run = |(shared, place): (Arc<Shared>, Place)| {
-            self.run(shared, place, &ends, Hold::new(turns.clone()), count)
-        };
-        let parts = parts.into_iter().map(run).collect();
-        let running = Running {
-            parts,
-            turns,
-            ends,
-            source: config.source,
-            redriving: Arc::default(),
-        };
+        let running = Running(parts.clone());
+        // Known before there is a task of it, so that who ends all finds it.
         self.consumers.lock().insert(config.id, running);
+        for part in parts {
+            tracing::debug!(consumer = %part.id(), position = part.position.name(), "started");
+            part.call();
+        }
         Ok(fresh)
     }
 
@@ -210,71 +214,23 @@ impl Dispatcher {
         (self.window_bytes / parts.max(1)).max(LEAST_WINDOW.min(self.window_bytes))
     }
 
-    fn shared(
-        &self,
-        config: &ConsumerConfig,
-        place: &Place,
-        dead_letters: &Arc<OnceLock<Arc<dyn Log>>>,
-        parts: usize,
-    ) -> Arc<Shared> {
+    /// A part, which rests.
+    fn shared(&self, config: &ConsumerConfig, place: &Place, whole: &Arc<Whole>) -> Arc<Shared> {
         let Place {
             name,
             log,
             position,
         } = place;
         self.positions.serve(name, log);
-        let seat = Arc::new(Seat::take(
-            self.feeds.get(name, log),
-            self.window(parts) / 2,
-            Arc::clone(&self.budget),
-            Arc::clone(position),
-        ));
-        choose(&seat, config);
         let routes = Routes::new(of_part(config, name, log), &self.roads, None);
-        Arc::new(Shared {
-            id: config.id.clone(),
-            routes: Mutex::new(Arc::new(routes)),
-            changed: Notify::new(),
-            position: Arc::clone(position),
-            seat,
-            board: Board::default(),
-            meters: self.metrics.meters(&config.id),
-            dead_letters: Arc::clone(dead_letters),
+        let seed = self.seed ^ fnv1a(position.name());
+        Shared::new(whole, &self.tools, routes, position, seed, |owner| {
+            let feed = self.feeds.get(name, log);
+            let (bytes, budget) = (whole.window_bytes / 2, Arc::clone(&self.tools.budget));
+            let seat = Seat::take(feed, owner, bytes, budget, Arc::clone(position));
+            choose(&seat, config);
+            seat
         })
-    }
-
-    /// Starts the task of a part.
-    fn run(
-        &self,
-        shared: Arc<Shared>,
-        place: Place,
-        ends: &Ends,
-        turns: Hold,
-        parts: usize,
-    ) -> Part {
-        let Place { name, log, .. } = place;
-        let floor = shared.position.look(|state| state.cursor.floor());
-        let budget = Arc::clone(&self.budget);
-        let seat = Arc::clone(&shared.seat);
-        let whose = shared.position.name();
-        let consumer = Resting::new(
-            Arc::clone(&shared),
-            Arc::clone(&self.tools),
-            ends.clone(),
-            Reading::new(Arc::clone(&log), seat, Arc::clone(&budget), floor),
-            (self.window(parts), budget),
-            turns,
-            self.seed ^ fnv1a(whose),
-        );
-        let done = CancellationToken::new();
-        let guard = done.clone().drop_guard();
-        let task = self.running.track_future(async move {
-            let _done = guard;
-            consumer.run().await;
-        });
-        self.tools.tracker.spawn(task);
-        tracing::debug!(consumer = %shared.id, log = %name, offset = floor, "started");
-        Part { shared, done, log }
     }
 
     /// Where the parts of a consumer start. True when one of them has a new position.

@@ -9,23 +9,28 @@
 //! comes that it wants; its progress and its counts follow from the feed's.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use heddle_broker::filter::{Filter, JudgeError, Outcome};
 use heddle_broker::log::{Offset, ReadBatch, Record};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use super::Counts;
 use super::line::Line;
 use crate::positions::Position;
 use crate::window::Budget;
 
+/// Whose queue it is.
+pub(crate) trait Called: std::fmt::Debug + Send + Sync {
+    /// Says that there may be something to take. Without a lock of the queue, but with that of the feed.
+    fn call(self: Arc<Self>);
+}
+
 /// A member's queue. Locked after the feed, and before the position.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    ready: Notify,
+    owner: Weak<dyn Called>,
     budget: Arc<Budget>,
     position: Arc<Position>,
     line: Arc<Line>,
@@ -42,7 +47,7 @@ struct State {
     place: Place,
     /// What was counted so far, but for what a member has passed.
     counts: Counts,
-    last_error: Option<FilterTrouble>,
+    last_error: Option<Box<FilterTrouble>>,
 }
 
 /// An event on which a filter met an error.
@@ -77,6 +82,7 @@ pub(crate) struct Taken {
 
 impl Inbox {
     pub(super) fn new(
+        owner: Weak<dyn Called>,
         max_bytes: usize,
         budget: Arc<Budget>,
         position: Arc<Position>,
@@ -93,7 +99,7 @@ impl Inbox {
                 counts: Counts::default(),
                 last_error: None,
             }),
-            ready: Notify::new(),
+            owner,
             budget,
             position,
             line,
@@ -117,7 +123,8 @@ impl Inbox {
         let mut state = self.state.lock();
         state.filter = None;
         self.step_out(&mut state);
-        self.ready.notify_one();
+        drop(state);
+        self.call();
     }
 
     /// The filter, for events that its consumer reads on its own. `None` where it must take none.
@@ -130,9 +137,12 @@ impl Inbox {
         self.state.lock().max_events = max_events;
     }
 
-    /// Waits until there may be something to take.
-    pub(crate) async fn ready(&self) {
-        self.ready.notified().await;
+    /// Says that there may be something to take. Never with the lock of the queue: who is called may
+    /// leave at once.
+    pub(super) fn call(&self) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.call();
+        }
     }
 
     /// Takes what is there, up to a number of events and about so many bytes. The caller has begun
@@ -215,12 +225,24 @@ impl Inbox {
         start: Offset,
         found: impl Iterator<Item = (&'a Record, Outcome)>,
     ) {
+        if self.put(batch, start, found) {
+            self.call();
+        }
+    }
+
+    /// True when the owner has to be told.
+    fn put<'a>(
+        &self,
+        batch: &ReadBatch,
+        start: Offset,
+        found: impl Iterator<Item = (&'a Record, Outcome)>,
+    ) -> bool {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let was_empty = state.events.is_empty();
         for (record, outcome) in found {
             let Place::Member { from, base, rides } = &mut state.place else {
-                return;
+                return false;
             };
             if record.offset < *from {
                 continue;
@@ -237,12 +259,11 @@ impl Inbox {
                     next: record.offset,
                 };
                 self.line.leave();
-                self.ready.notify_one();
-                return;
+                return true;
             }
             if let Some(error) = outcome.error {
                 state.counts.errors += 1;
-                state.last_error = Some((record.offset, error));
+                state.last_error = Some(Box::new((record.offset, error)));
             }
             if !outcome.matched {
                 continue;
@@ -260,21 +281,15 @@ impl Inbox {
             state.counts.matched += 1;
             state.events.push_back(record.clone());
         }
-        if was_empty && !state.events.is_empty() {
-            self.ready.notify_one();
-        }
-    }
-
-    /// Wakes the consumer, to look at its counts.
-    pub(super) fn wake(&self) {
-        self.ready.notify_one();
+        was_empty && !state.events.is_empty()
     }
 
     /// The feed has ended.
     pub(super) fn part(&self) {
         let mut state = self.state.lock();
         self.step_out(&mut state);
-        self.ready.notify_one();
+        drop(state);
+        self.call();
     }
 
     /// Ends a membership, and forgets what was offered.
@@ -321,14 +336,16 @@ impl Inbox {
             let (_, totals) = self.line.now();
             counts.add(totals.since(base));
         }
-        (counts, state.last_error)
+        (counts, state.last_error.as_deref().copied())
     }
 
     /// Notes an event that the consumer read on its own.
     pub(crate) fn looked_at(&self, counts: Counts, last_error: Option<FilterTrouble>) {
         let mut state = self.state.lock();
         state.counts.add(counts);
-        state.last_error = last_error.or(state.last_error);
+        if let Some(last_error) = last_error {
+            state.last_error = Some(Box::new(last_error));
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Who belongs to a feed, and the index over what they want.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use heddle_broker::filter::Filter;
 use heddle_broker::filter::index::{Index, Slot, Snapshot};
 use parking_lot::Mutex;
 
-use super::{FeedHandle, Inbox};
+use super::{Called, FeedHandle, Inbox};
 use crate::positions::Position;
 use crate::window::Budget;
 
@@ -57,15 +57,16 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Takes a seat, without a filter.
+    /// Takes a seat for `owner`, without a filter.
     pub(crate) fn take(
         feed: FeedHandle,
+        owner: Weak<dyn Called>,
         max_bytes: usize,
         budget: Arc<Budget>,
         position: Arc<Position>,
     ) -> Self {
         let line = Arc::clone(&feed.line);
-        let inbox = Inbox::new(max_bytes, budget, position, line);
+        let inbox = Inbox::new(owner, max_bytes, budget, position, line);
         let mut taken = feed.seats.taken.lock();
         let id = taken.next;
         taken.next += 1;

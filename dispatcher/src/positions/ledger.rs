@@ -11,11 +11,9 @@ use heddle_broker::log::Offset;
 
 use super::ride::RideId;
 
-/// What one position needs, as it is on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What one position needs of its log, as it is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stand {
-    /// Of which log.
-    pub(super) log: Arc<str>,
     /// From which offset on; `None` for one that needs nothing below its ride.
     pub(super) floor: Option<Offset>,
     /// The ride that its record refers to.
@@ -47,10 +45,10 @@ struct Row {
 }
 
 impl Ledger {
-    /// Notes a position that is on disk.
-    pub(super) fn add(&mut self, stand: &Stand) {
+    /// Notes a position in a log that is on disk.
+    pub(super) fn add(&mut self, log: &Arc<str>, stand: Stand) {
         self.damaged += usize::from(stand.damaged);
-        let needs = self.logs.entry(Arc::clone(&stand.log)).or_default();
+        let needs = self.logs.entry(Arc::clone(log)).or_default();
         match (stand.floor, stand.ride) {
             (Some(floor), _) => *needs.floors.entry(floor).or_default() += 1,
             (None, Some(ride)) => *needs.rides.entry(ride).or_default() += 1,
@@ -62,9 +60,9 @@ impl Ledger {
     }
 
     /// Forgets what [`Ledger::add`] noted.
-    pub(super) fn remove(&mut self, stand: &Stand) {
+    pub(super) fn remove(&mut self, log: &Arc<str>, stand: Stand) {
         self.damaged -= usize::from(stand.damaged);
-        if let Entry::Occupied(mut needs) = self.logs.entry(Arc::clone(&stand.log)) {
+        if let Entry::Occupied(mut needs) = self.logs.entry(Arc::clone(log)) {
             match (stand.floor, stand.ride) {
                 (Some(floor), _) => take_one(&mut needs.get_mut().floors, floor),
                 (None, Some(ride)) => take_one(&mut needs.get_mut().rides, ride),

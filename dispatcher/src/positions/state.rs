@@ -1,6 +1,6 @@
 //! What is known of one position, and its stored form.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -41,15 +41,26 @@ pub(crate) struct State {
     pub(crate) keep: Option<Duration>,
     /// When the grace of a resource that is gone ends.
     pub(super) expires: Option<Timestamp>,
-    /// Which of its kept dead letters have been redriven, by their offset in the log of those.
-    pub(crate) redriven: Cursor,
+    /// None before the first redrive, as for most.
+    pub(super) redriven: Option<Box<Cursor>>,
     /// The record could not be read.
     pub(crate) damaged: bool,
-    pub(super) retries: HashMap<Offset, Delivery>,
-    pub(super) changed: HashSet<Offset>,
+    /// None before the first retry, as for most.
+    pub(super) retries: Option<Box<Retries>>,
     /// What is on disk, once it is.
     pub(super) durable: Option<Stand>,
 }
+
+/// How far deliveries of open offsets have come.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    pub(super) waiting: BTreeMap<Offset, Delivery>,
+    /// Those that are not on disk as they are here.
+    pub(super) changed: BTreeSet<Offset>,
+}
+
+/// Where redriving begins.
+static NOTHING: Cursor = Cursor::at(0);
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
@@ -80,10 +91,9 @@ impl State {
             rides: None,
             keep,
             expires: None,
-            redriven: Cursor::default(),
+            redriven: None,
             damaged: false,
-            retries: HashMap::new(),
-            changed: HashSet::new(),
+            retries: None,
             durable: None,
         }
     }
@@ -93,27 +103,43 @@ impl State {
         *self.uid == *uid && self.keep == keep && self.expires.is_none()
     }
 
+    /// Which of its kept dead letters have been redriven, by their offset in the log of those.
+    pub(crate) fn redriven(&self) -> &Cursor {
+        self.redriven.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn redriven_mut(&mut self) -> &mut Cursor {
+        self.redriven.get_or_insert_default()
+    }
+
     /// Remembers how far the delivery of an open offset has come.
     pub(crate) fn retry(&mut self, offset: Offset, delivery: Delivery) {
-        self.retries.insert(offset, delivery);
-        self.changed.insert(offset);
+        let retries = self.retries.get_or_insert_default();
+        retries.waiting.insert(offset, delivery);
+        retries.changed.insert(offset);
     }
 
     /// Finishes an open offset.
     pub(crate) fn complete(&mut self, offset: Offset) {
         self.cursor.complete(offset);
-        if self.retries.remove(&offset).is_some() {
-            self.changed.insert(offset);
+        if let Some(retries) = &mut self.retries
+            && retries.waiting.remove(&offset).is_some()
+        {
+            retries.changed.insert(offset);
         }
     }
 
     /// How far the delivery of an offset had come.
     pub(crate) fn delivery(&self, offset: Offset) -> Delivery {
-        self.retries.get(&offset).cloned().unwrap_or_default()
+        let retries = self.retries.as_ref();
+        let found = retries.and_then(|retries| retries.waiting.get(&offset));
+        found.cloned().unwrap_or_default()
     }
 
     pub(super) fn record(&self) -> Record {
-        let redriven = (self.redriven != Cursor::default()).then(|| write(&self.redriven));
+        let redriven = self.redriven.as_deref();
+        let redriven = redriven.filter(|redriven| **redriven != NOTHING).map(write);
         Record {
             uid: self.uid.to_string(),
             log: self.log.to_string(),
@@ -128,7 +154,6 @@ impl State {
     /// What its record, once it is on disk, says that it needs.
     pub(super) fn stand(&self) -> Stand {
         Stand {
-            log: Arc::clone(&self.log),
             floor: match self.rides {
                 Some(_) => self.cursor.open().next(),
                 None => Some(self.cursor.floor()),
@@ -144,9 +169,9 @@ impl State {
         let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let cursor = read(&record.cursor)?;
         let mut state = Self::new(record.uid.into(), record.log.into(), cursor, record.keep);
-        state.redriven = record
-            .redriven
-            .map_or_else(|| Ok(Cursor::default()), |text| read(&text))?;
+        if let Some(text) = record.redriven {
+            *state.redriven_mut() = read(&text)?;
+        }
         state.expires = record.expires;
         let ride = record
             .rides

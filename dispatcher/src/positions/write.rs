@@ -46,7 +46,11 @@ impl Positions {
             Ok(written) => self.note(&changed, written),
             Err(error) => {
                 for position in &changed {
-                    position.update(|state| state.changed.extend(state.retries.keys()));
+                    position.update(|state| {
+                        if let Some(retries) = &mut state.retries {
+                            retries.changed.extend(retries.waiting.keys());
+                        }
+                    });
                 }
                 self.forgotten.lock().extend(forgotten);
                 return Err(error);
@@ -131,9 +135,9 @@ impl Positions {
                 continue;
             }
             let mut state = position.state.lock();
-            ledger.add(&stand);
+            ledger.add(&state.log, stand);
             if let Some(before) = state.durable.replace(stand) {
-                ledger.remove(&before);
+                ledger.remove(&state.log, before);
             }
         }
         for ride in written.unused {
@@ -153,7 +157,7 @@ impl Positions {
     /// again already.
     fn remove_dead_letters(&self, forgotten: &HashSet<String>) {
         for name in forgotten {
-            if self.known.lock().contains_key(name) {
+            if self.known.lock().contains_key(name.as_str()) {
                 continue;
             }
             let log = dead_letter::log_name(name);
@@ -168,7 +172,7 @@ impl Positions {
         let now = self.clock.now();
         let mut expired = Vec::new();
         self.graced.lock().retain(|name| {
-            let known = self.known.lock().get(name).cloned();
+            let known = self.known.lock().get(name.as_str()).cloned();
             let expires = known.and_then(|position| position.look(|state| state.expires));
             if expires.is_some_and(|end| end <= now) {
                 expired.push(name.clone());
@@ -207,11 +211,16 @@ impl Positions {
 fn put(batch: &mut sled::Batch, position: &Position) -> Stand {
     let name = &position.name;
     let mut state = position.state.lock();
-    for offset in std::mem::take(&mut state.changed) {
-        let key = retry_key(name, offset);
-        match state.retries.get(&offset).map(serde_json::to_vec) {
-            Some(Ok(value)) => batch.insert(key, value),
-            Some(Err(_)) | None => batch.remove(key),
+    if let Some(retries) = &mut state.retries {
+        for offset in std::mem::take(&mut retries.changed) {
+            let key = retry_key(name, offset);
+            match retries.waiting.get(&offset).map(serde_json::to_vec) {
+                Some(Ok(value)) => batch.insert(key, value),
+                Some(Err(_)) | None => batch.remove(key),
+            }
+        }
+        if retries.waiting.is_empty() {
+            state.retries = None;
         }
     }
     if let Ok(value) = serde_json::to_vec(&state.record()) {

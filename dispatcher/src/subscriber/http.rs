@@ -9,7 +9,7 @@
 //! Headers besides those of the event: `Kn-Namespace`, `Idempotency-Key`, `Prefer: reply` where a
 //! reply can be used, and `traceparent` and `tracestate` from the event's attributes of that name.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
@@ -86,7 +86,7 @@ struct Plan {
 /// A URL that takes events.
 #[derive(Debug)]
 pub struct HttpSubscriber {
-    uri: Uri,
+    target: Arc<Target>,
     plan: Plan,
     /// Made at the first delivery: most of many subscribers are idle for long.
     transport: OnceLock<Box<Transport>>,
@@ -135,7 +135,7 @@ impl HttpSubscriber {
     ///
     /// A text for people, when the target is no `http` or `https` URL with a host, or its
     /// certificates are not usable.
-    pub fn new(target: &Target, idle: usize, executor: Executor) -> Result<Self, String> {
+    pub fn new(target: &Arc<Target>, idle: usize, executor: Executor) -> Result<Self, String> {
         let uri = &target.uri;
         let https = match uri.scheme_str() {
             Some("http") => false,
@@ -149,7 +149,7 @@ impl HttpSubscriber {
             .then(|| tls::client_config(target.ca_certs.as_deref()).map(Box::new))
             .transpose()?;
         Ok(Self {
-            uri: with_path(uri),
+            target: Arc::clone(target),
             plan: Plan {
                 executor,
                 idle: idle.max(1),
@@ -177,7 +177,7 @@ impl HttpSubscriber {
 impl Subscriber for HttpSubscriber {
     async fn deliver(&self, delivery: Delivery) -> Outcome {
         let (timeout, wants_reply) = (delivery.timeout, delivery.wants_reply);
-        let request = request(self.uri.clone(), self.plan.version(), delivery);
+        let request = request(with_path(&self.target.uri), self.plan.version(), delivery);
         tokio::time::timeout(timeout, self.attempt(request, wants_reply))
             .await
             .unwrap_or(Outcome::Problem(Problem::Timeout(timeout)))

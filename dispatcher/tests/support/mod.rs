@@ -156,6 +156,11 @@ impl World {
         }
     }
 
+    /// How many tasks there are.
+    pub fn tasks(&self) -> usize {
+        self.tracker.len()
+    }
+
     /// Ends the dispatcher, gracefully or not, and waits for the end of all its tasks.
     pub async fn shut_down(&mut self, graceful: bool) {
         if graceful {
@@ -212,7 +217,7 @@ impl World {
                 logs: Arc::clone(&self.log).into(),
             },
             filter: Filter::All,
-            subscriber: Some(target(url)),
+            subscriber: Some(target(url).into()),
             reply: None,
             dead_letter: None,
             policy: policy(3),
