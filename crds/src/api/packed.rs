@@ -5,7 +5,8 @@
 //! two, and reads them in less. Nothing of this gets to disk.
 //!
 //! Laws:
-//! - A text is the same when it comes out, whatever it is.
+//! - A text is the same when it comes out, whatever it is: one that would not be is held as it is, so
+//!   that reading cannot fail.
 //! - The dictionaries in use are bounded by [`MOST_KINDS`], and a packed text is never longer than
 //!   half of the plain one: a text that is too short or too long, too different or of one kind too
 //!   many is held as it is. A kind takes the latest text that was too different as its dictionary, so
@@ -52,7 +53,11 @@ impl Own {
         let packed = known.and_then(|dictionary| {
             let packed = block::compress_with_dict(&text, &dictionary);
             let length = u32::try_from(text.len()).ok()?;
-            (packed.len() <= text.len() / 2).then(|| Self::Packed {
+            let comes_out = || {
+                let out = block::decompress_with_dict(&packed, text.len(), &dictionary);
+                out.is_ok_and(|out| out == text)
+            };
+            (packed.len() <= text.len() / 2 && comes_out()).then(|| Self::Packed {
                 packed: packed.into(),
                 length,
                 dictionary,
@@ -84,8 +89,11 @@ impl Own {
                 packed, dictionary, ..
             } => {
                 let text = block::decompress_with_dict(packed, self.len(), dictionary);
-                // It was packed here, with the same dictionary.
-                Cow::Owned(text.unwrap_or_default())
+                Cow::Owned(text.unwrap_or_else(|error| {
+                    // It came out when it was packed, and nothing of it has changed since.
+                    tracing::error!(%error, "an object in memory is damaged; restart the process");
+                    Vec::new()
+                }))
             }
         }
     }
