@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::SignedDuration;
 
 use crate::telemetry::LogFormat;
 
@@ -44,6 +45,10 @@ pub struct UpArgs {
         value_parser = clap::value_parser!(u32).range(1024..=64 * 1024 * 1024)
     )]
     pub max_event_bytes: u32,
+    /// How long Events of the API stay after their last change (1s to 8760h): what `kubectl get
+    /// events` shows
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = event_ttl)]
+    pub event_ttl: SignedDuration,
     /// What to log: a level, or levels of modules (warn,heddle_broker=debug)
     #[arg(
         long,
@@ -56,4 +61,30 @@ pub struct UpArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// The longest life of an Event: a year.
+const LONGEST: SignedDuration = SignedDuration::from_hours(8_760);
+
+/// A time like `1h30m`.
+fn event_ttl(text: &str) -> Result<SignedDuration, String> {
+    match text.parse() {
+        Ok(life) if (SignedDuration::from_secs(1)..=LONGEST).contains(&life) => Ok(life),
+        _ => Err("expected a time from 1s to 8760h, like 1h or 90m".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_life_of_an_event_is_as_kubernetes_writes_it() {
+        assert_eq!(event_ttl("1h0m0s"), Ok(SignedDuration::from_hours(1)));
+        assert_eq!(event_ttl("90m"), Ok(SignedDuration::from_mins(90)));
+        assert_eq!(event_ttl("8760h"), Ok(LONGEST));
+        for wrong in ["0s", "-1h", "999ms", "8761h", "1", "", "soon"] {
+            assert!(event_ttl(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -24,6 +24,7 @@ use heddle_dispatcher::dispatcher::{TOTAL_BYTES, WINDOW_BYTES};
 use heddle_dispatcher::{Dispatcher, DispatcherOptions};
 use heddle_sources::Tools;
 use heddle_sources::control::Control as SourceControl;
+use jiff::SignedDuration;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -54,6 +55,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
         api_tls,
         admin,
         max_event_bytes,
+        event_ttl,
         ..
     } = args;
     let Loaded { resources, events } = manifest::load(&filename)?;
@@ -61,7 +63,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     let data_dir = DataDir::create(&data)?;
     data_dir.remove_endpoints();
     let shutdown = Shutdown::default();
-    let parts = Parts::open(&data_dir, &listeners.endpoints, &shutdown)?;
+    let parts = Parts::open(&data_dir, &listeners.endpoints, event_ttl, &shutdown)?;
     let client = parts.api.client();
     let endpoints = listeners.endpoints.clone();
     let entrance = Entrance::open(
@@ -162,7 +164,7 @@ impl Listeners {
 }
 
 /// The page cache of the positions' store. Positions are small and few; sled's default is a gibibyte.
-const STATE_CACHE: u64 = 4 << 20;
+const STATE_CACHE: u64 = 1 << 20;
 
 /// Everything that holds state.
 #[derive(Clone)]
@@ -179,7 +181,12 @@ struct Parts {
 
 impl Parts {
     /// Opens everything that is on disk. Blocks for as long as recovery takes.
-    fn open(data: &DataDir, endpoints: &Endpoints, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    fn open(
+        data: &DataDir,
+        endpoints: &Endpoints,
+        event_ttl: SignedDuration,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut registry = Registry::default();
         let segments = SegmentStore::open(
@@ -200,7 +207,8 @@ impl Parts {
             .open()
             .with_context(|| format!("{} cannot be opened", data.state().display()))?;
         let now = now_of(&clock);
-        let api = ApiServer::open(&data.api(), heddle_broker::control::admission::kinds(), now)?;
+        let kinds = heddle_broker::control::admission::kinds();
+        let api = ApiServer::open_for(&data.api(), kinds, now, event_ttl)?;
         let dispatcher = Dispatcher::open(
             DispatcherOptions {
                 state,

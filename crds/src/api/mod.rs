@@ -97,8 +97,8 @@ const MAX_BODIES: usize = 64 * 1024 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long the body of a request may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// How long an Event stays after its last change.
-const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
+/// How long an Event stays after its last change, where nothing else is asked for.
+pub const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 /// The name under which the server itself writes.
 const SERVER: &str = "heddle";
 /// Calls from sockets under way at a time; a watch counts only until it has begun.
@@ -182,6 +182,16 @@ impl ApiServer {
     /// where they are not among the kinds; the namespaces `default`, `knative-eventing` and
     /// `kube-system` exist when this returns. Blocks while it reads the store.
     pub fn open(dir: &Path, kinds: Vec<ResourceKind>, now: Now) -> Result<Arc<Self>, OpenError> {
+        Self::open_for(dir, kinds, now, EVENT_LIFE)
+    }
+
+    /// [`ApiServer::open`] with Events that stay for so long after their last change.
+    pub fn open_for(
+        dir: &Path,
+        kinds: Vec<ResourceKind>,
+        now: Now,
+        event_life: SignedDuration,
+    ) -> Result<Arc<Self>, OpenError> {
         Self::open_with(
             dir,
             kinds,
@@ -192,7 +202,7 @@ impl ApiServer {
                 bodies: MAX_BODIES,
                 head_time: HEAD_TIME,
                 body_time: BODY_TIME,
-                event_life: EVENT_LIFE,
+                event_life,
                 history: HISTORY,
             },
         )

@@ -41,6 +41,7 @@ fn wrong_usage_is_not_taken() {
         &["heddle", "up", "--listen", "8080"],
         &["heddle", "--api", "http://127.0.0.1:9", "up"],
         &["heddle", "up", "--max-event-bytes", "1"],
+        &["heddle", "up", "--event-ttl", "0s"],
     ] {
         let error = try_parse(line).expect_err("this is wrong usage");
         assert_eq!(code_of(&error), 64, "{line:?}");
