@@ -9,15 +9,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use serde_json::json;
 
 use crate::admission::{Admit, Errors, NameRule, config, namespace, typed};
+use crate::api::names;
 use crate::builtin::cells;
 use crate::resource::{AdmissionContext, Cells, Column, FieldError, KindSchema, ResourceKind};
 
 /// The label by which a namespace can be selected by its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-/// The most bytes of keys and values that a ConfigMap may have together: 1 MiB.
+/// The most bytes of values that a ConfigMap may have together: 1 MiB.
 pub const MAX_CONFIG_MAP_BYTES: usize = 1024 * 1024;
-/// The most characters of a key of a ConfigMap.
-const MAX_KEY: usize = 253;
 
 fn kind<T: Admit>(
     schema: &'static str,
@@ -101,41 +100,28 @@ impl Admit for ConfigMap {
     }
 
     fn check(&self, old: Option<&Self>, _: &dyn AdmissionContext, errors: &mut Errors) {
-        let texts = self
-            .data
-            .iter()
-            .flatten()
-            .map(|(key, value)| ("data", key, value.len()));
-        let bytes = self
-            .binary_data
-            .iter()
-            .flatten()
-            .map(|(key, value)| ("binaryData", key, value.0.len()));
+        let texts = self.data.iter().flatten();
+        let texts = texts.map(|(key, value)| ("data", key, value.len()));
+        let bytes = self.binary_data.iter().flatten();
+        let bytes = bytes.map(|(key, value)| ("binaryData", key, value.0.len()));
         let mut size = 0;
         for (field, key, length) in texts.chain(bytes) {
-            size += key.len() + length;
-            let good = key
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            if !good || key.is_empty() || key.len() > MAX_KEY || key == "." || key.starts_with("..")
-            {
-                let detail =
-                    "expected at most 253 letters, digits, '-', '_' and '.', but not '.' or '..'";
-                errors.invalid_key(field, key, detail);
+            size += length;
+            let mut wrong = |why: &str| {
+                let message = format!("{}: {why}", json!(key));
+                errors.push("FieldValueInvalid", &format!("{field}[{key}]"), message);
+            };
+            if let Err(why) = names::data_key(key) {
+                wrong(&why);
             }
-        }
-        for key in self.binary_data.iter().flatten().map(|(key, _)| key) {
-            if self
-                .data
-                .as_ref()
-                .is_some_and(|data| data.contains_key(key))
-            {
-                errors.invalid_key("binaryData", key, "the key stands in data as well");
+            let other = self.binary_data.as_ref().filter(|_| field == "data");
+            if other.is_some_and(|other| other.contains_key(key)) {
+                wrong("duplicate of key present in binaryData");
             }
         }
         if size > MAX_CONFIG_MAP_BYTES {
-            let detail = format!("expected at most {MAX_CONFIG_MAP_BYTES} bytes of data");
-            errors.invalid("", format!("{size} bytes"), &detail);
+            let message = format!("may not be more than {MAX_CONFIG_MAP_BYTES} bytes");
+            errors.push("FieldValueTooLong", "data", message);
         }
         if let Some(old) = old.filter(|old| old.immutable == Some(true)) {
             errors.sealed("immutable", &json!(old.immutable), &json!(self.immutable));

@@ -286,16 +286,13 @@ fn a_namespace_is_active_and_can_be_selected_by_name() {
 #[test]
 fn a_config_map_may_be_of_a_mebibyte_and_no_more() {
     let of = |bytes: usize| {
-        let mut object = json!({"kind": "ConfigMap", "data": {"k": "x".repeat(bytes - 1)}});
+        let mut object = json!({"kind": "ConfigMap", "data": {"k": "x".repeat(bytes)}});
         complete(&mut object);
         admit(object, None, &Config::default())
     };
     of(1024 * 1024).unwrap();
     let errors = of(1024 * 1024 + 1).unwrap_err();
-    assert_eq!(
-        errors[0].message,
-        "invalid value: 1048577 bytes: expected at most 1048576 bytes of data"
-    );
+    assert_eq!(errors[0].message, "may not be more than 1048576 bytes");
 }
 
 #[test]

@@ -4,10 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Errors, shown};
 use crate::annotations;
+use crate::api::metadata::MAX_ANNOTATIONS;
 use crate::api::names;
 
-/// The most bytes of keys and values that an object's annotations may have together.
-const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 /// The most characters of a DNS label.
 const MAX_LABEL: usize = 63;
 /// The most characters of a DNS subdomain.
@@ -92,9 +91,9 @@ pub(crate) fn check(meta: &ObjectMeta, rule: NameRule, namespaced: bool, errors:
         let found = names::label_key(&key.to_ascii_lowercase());
         report("metadata.annotations", key, found, errors);
     }
-    if bytes > MAX_ANNOTATION_BYTES {
-        let detail = format!("expected at most {MAX_ANNOTATION_BYTES} bytes of annotations");
-        errors.invalid("metadata.annotations", format!("{bytes} bytes"), &detail);
+    if bytes > MAX_ANNOTATIONS {
+        let message = format!("may not be more than {MAX_ANNOTATIONS} bytes");
+        errors.push("FieldValueTooLong", "metadata.annotations", message);
     }
 }
 

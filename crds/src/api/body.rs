@@ -4,7 +4,7 @@
 use http::header;
 use serde_json::Value;
 
-use super::call::{Call, bad_options};
+use super::call::Call;
 use super::decode::{self, Decoded};
 use super::error::ApiError;
 use super::http::text;
@@ -15,6 +15,7 @@ use super::{protobuf, rules};
 
 /// Bytes of the name of a client that writes.
 const MAX_MANAGER: usize = 128;
+const YAML: &str = "application/yaml";
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
@@ -25,8 +26,12 @@ impl Call<'_> {
     pub(crate) fn json_body(&self, body: &[u8]) -> Result<Decoded, ApiError> {
         match self.media() {
             "" | "application/json" => parse(body),
+            YAML => yaml(body),
             protobuf::MEDIA => protobuf::decode(body).map(Decoded::of).map_err(Into::into),
-            _ => Err(ApiError::unsupported_media_type("application/json")),
+            _ => {
+                let types = ["application/json", YAML, protobuf::MEDIA];
+                Err(ApiError::unsupported_media_type(&types.join(", ")))
+            }
         }
     }
 
@@ -34,12 +39,11 @@ impl Call<'_> {
     fn validation(&self) -> Result<FieldValidation, ApiError> {
         let wanted = self.query.get("fieldValidation");
         FieldValidation::parse(wanted).ok_or_else(|| {
-            bad_options(
+            let wanted = wanted.unwrap_or_default();
+            self.bad_options(
+                "FieldValueNotSupported",
                 "fieldValidation",
-                &format!(
-                    "Unsupported value: {:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"",
-                    wanted.unwrap_or_default()
-                ),
+                format!("{wanted:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""),
             )
         })
     }
@@ -65,17 +69,19 @@ impl Call<'_> {
             ));
         };
         if name.len() > MAX_MANAGER {
-            return Err(bad_options(
+            return Err(self.bad_options(
+                "FieldValueTooLong",
                 "fieldManager",
-                &format!("Too long: may not be more than {MAX_MANAGER} bytes"),
+                format!("may not be more than {MAX_MANAGER} bytes"),
             ));
         }
         match name.char_indices().find(|(_, c)| c.is_control()) {
             None => Ok(name.to_owned()),
-            Some((at, c)) => Err(bad_options(
+            Some((at, c)) => Err(self.bad_options(
+                "FieldValueInvalid",
                 "fieldManager",
-                &format!(
-                    "Invalid value: {name:?}: invalid character U+{:04X} (at position {at})",
+                format!(
+                    "{name:?}: invalid character U+{:04X} (at position {at})",
                     u32::from(c)
                 ),
             )),
@@ -93,7 +99,8 @@ impl Call<'_> {
         let mergeable = rules::is_built_in(&*self.api.store.kind(kind)?);
         let media = self.media();
         if media != APPLY_PATCH && self.query.get("force").is_some() {
-            return Err(bad_options(
+            return Err(self.bad_options(
+                "FieldValueForbidden",
                 "force",
                 "may not be specified for non-apply patch",
             ));
@@ -129,14 +136,14 @@ impl Call<'_> {
 
     fn apply_body(&self, body: &[u8]) -> Result<(Patch, Vec<String>), ApiError> {
         if self.query.get("fieldManager").is_none() {
-            return Err(bad_options(
+            return Err(self.bad_options(
+                "FieldValueRequired",
                 "fieldManager",
-                "Required value: is required for apply patch",
+                "is required for apply patch",
             ));
         }
         let force = self.query.flag("force")?.unwrap_or(false);
-        let body = decode::yaml(body)
-            .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
+        let body = yaml(body)?;
         let config = body.value;
         Ok((Patch::Apply { config, force }, body.mistakes))
     }
@@ -157,6 +164,11 @@ fn agent(header: &str) -> String {
     } else {
         kept
     }
+}
+
+fn yaml(body: &[u8]) -> Result<Decoded, ApiError> {
+    decode::yaml(body)
+        .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))
 }
 
 fn parse(body: &[u8]) -> Result<Decoded, ApiError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::deletion::{self, Deleted};
@@ -19,10 +19,12 @@ use super::route::Query;
 use super::selector::Selector;
 use super::write;
 use super::{Inner, definitions, list, watch};
+use crate::resource::FieldError;
 
 /// One call for objects.
 pub(crate) struct Call<'a> {
     pub(crate) api: &'a Arc<Inner>,
+    pub(crate) method: &'a Method,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: &'a Query,
     pub(crate) format: Format,
@@ -117,14 +119,37 @@ impl Call<'_> {
         }
     }
 
+    /// The refusal of a parameter.
+    pub(crate) fn bad_options(
+        &self,
+        reason: &'static str,
+        field: &str,
+        message: impl Into<String>,
+    ) -> ApiError {
+        let options = match *self.method {
+            Method::POST => "CreateOptions",
+            Method::PUT => "UpdateOptions",
+            Method::PATCH => "PatchOptions",
+            Method::DELETE => "DeleteOptions",
+            _ => "ListOptions",
+        };
+        let error = FieldError {
+            field: field.to_owned(),
+            message: message.into(),
+            reason,
+        };
+        ApiError::invalid_options(options, &[error])
+    }
+
     /// Whether the write is to be kept.
     pub(crate) fn keep(&self) -> Result<bool, ApiError> {
         match self.query.get("dryRun") {
             None => Ok(true),
             Some("All") => Ok(false),
-            Some(other) => Err(bad_options(
+            Some(other) => Err(self.bad_options(
+                "FieldValueNotSupported",
                 "dryRun",
-                &format!("Unsupported value: {other:?}: supported values: \"All\""),
+                format!("[{other:?}]: supported values: \"All\""),
             )),
         }
     }
@@ -315,24 +340,4 @@ pub(crate) fn warned(
         }
     }
     response
-}
-
-/// The refusal of a parameter.
-pub(crate) fn bad_options(field: &str, message: &str) -> ApiError {
-    let error = crate::resource::FieldError {
-        field: field.to_owned(),
-        message: message.to_owned(),
-        reason: if message.starts_with("Unsupported") {
-            "FieldValueNotSupported"
-        } else if message.starts_with("Required") {
-            "FieldValueRequired"
-        } else if message.starts_with("Invalid") {
-            "FieldValueInvalid"
-        } else if message.starts_with("Too long") {
-            "FieldValueTooLong"
-        } else {
-            "FieldValueForbidden"
-        },
-    };
-    ApiError::invalid_of("Options.meta.k8s.io", "", &[error])
 }

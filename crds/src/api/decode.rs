@@ -1,4 +1,4 @@
-//! Bodies as values: JSON, and for server-side apply YAML.
+//! Bodies as values: JSON and YAML.
 //!
 //! A field that is given twice is a mistake that JSON readers pass over; the last one counts, as
 //! with Kubernetes, and the fields are reported so that clients who ask for it are warned.

@@ -56,7 +56,7 @@ fn invalid(field: &str, message: String, reason: &'static str) -> ApiError {
         message,
         reason,
     };
-    ApiError::invalid_of("DeleteOptions.meta.k8s.io", "", &[error])
+    ApiError::invalid_options("DeleteOptions", &[error])
 }
 
 fn wrong(field: &str, want: &str) -> ApiError {

@@ -231,6 +231,16 @@ impl ApiError {
             .with(Self::causes_of(name, errors))
     }
 
+    /// What a request asks for beside its object is wrong. `options` is their kind, like `PatchOptions`.
+    pub(crate) fn invalid_options(options: &str, errors: &[FieldError]) -> Self {
+        const GROUP: &str = "meta.k8s.io";
+        Self::invalid_of(&format!("{options}.{GROUP}"), "", errors).with(Details {
+            kind: options.to_owned(),
+            group: GROUP.to_owned(),
+            ..Self::causes_of("", errors)
+        })
+    }
+
     fn causes_of(name: &str, errors: &[FieldError]) -> Details {
         let causes = errors
             .iter()
@@ -303,6 +313,12 @@ impl ApiError {
             "RequestEntityTooLarge",
             message,
         )
+    }
+
+    /// The answer is wanted in a form that is not spoken here.
+    pub(crate) fn not_acceptable() -> Self {
+        let message = "only the following media types are accepted: application/json";
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
     /// The body is of a type that is not understood here.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::error::ApiError;
 use super::object::Object;
 use super::{table, version};
 use crate::resource::ResourceKind;
@@ -34,9 +35,31 @@ pub(crate) enum Include {
 }
 
 impl Format {
-    /// Reads the `Accept` header. Nothing when none of the types it names is spoken here.
-    pub(crate) fn of(accept: Option<&str>, include: Option<&str>) -> Option<Self> {
-        let accept = accept.unwrap_or_default();
+    /// Reads the `Accept` header, and for a table what its rows are to hold.
+    ///
+    /// # Errors
+    /// None of the types that the header names is spoken here, or rows cannot hold that.
+    pub(crate) fn of(accept: Option<&str>, include: Option<&str>) -> Result<Self, ApiError> {
+        let format = Self::accepted(accept.unwrap_or_default());
+        let format = format.ok_or_else(ApiError::not_acceptable)?;
+        let Self::Table { .. } = format else {
+            return Ok(format);
+        };
+        let include = match include.unwrap_or_default() {
+            "" | "Metadata" => Include::Metadata,
+            "None" => Include::None,
+            "Object" => Include::Object,
+            other => {
+                return Err(ApiError::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: \
+                     {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+                )));
+            }
+        };
+        Ok(Self::Table { include })
+    }
+
+    fn accepted(accept: &str) -> Option<Self> {
         if accept.trim().is_empty() {
             return Some(Self::Full);
         }
@@ -50,11 +73,7 @@ impl Format {
                 None => Some(Self::Full),
                 Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(Self::Metadata),
                 Some("Table") => Some(Self::Table {
-                    include: match include {
-                        Some("None") => Include::None,
-                        Some("Object") => Include::Object,
-                        _ => Include::Metadata,
-                    },
+                    include: Include::Metadata,
                 }),
                 Some(_) => None,
             }

@@ -83,10 +83,10 @@ where
     let format = Format::of(
         text(&head.headers, header::ACCEPT),
         query.get("includeObject"),
-    )
-    .ok_or_else(not_acceptable)?;
+    )?;
     let call = Call {
         api,
+        method: &head.method,
         headers: &head.headers,
         query: &query,
         format,
@@ -220,16 +220,6 @@ fn negotiated(api: &Inner, route: &Route, headers: &HeaderMap) -> Option<Respons
             Some(discovery::tagged(headers, media, body))
         }
         _ => None,
-    }
-}
-
-fn not_acceptable() -> ApiError {
-    ApiError {
-        code: StatusCode::NOT_ACCEPTABLE,
-        reason: "NotAcceptable",
-        message: "only the following media types are accepted: application/json".to_owned(),
-        details: None,
-        continue_with: None,
     }
 }
 

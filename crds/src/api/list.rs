@@ -213,6 +213,7 @@ pub(crate) fn check_options(query: &Query, watches: bool) -> Result<(), ApiError
         });
     };
     let forbidden = "FieldValueForbidden";
+    query.number("timeoutSeconds")?;
     let initial = query.flag(INITIAL)?.is_some();
     let matching = query.get(MATCH);
     if watches && initial && matching != Some("NotOlderThan") {
@@ -256,7 +257,7 @@ pub(crate) fn check_options(query: &Query, watches: bool) -> Result<(), ApiError
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(ApiError::invalid_of("ListOptions.meta.k8s.io", "", &errors))
+        Err(ApiError::invalid_options("ListOptions", &errors))
     }
 }
 

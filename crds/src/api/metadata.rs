@@ -1,5 +1,6 @@
 //! `metadata`: its shape, its names, and the parts of it that only the server writes.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
@@ -59,6 +60,12 @@ pub(crate) fn shape(kind: &ResourceKind, body: &Value) -> Result<(), ApiError> {
     ] {
         if !absent(field) && !metadata[field].is_string() {
             return fail(&format!(".{field}"), "a string");
+        }
+    }
+    for field in ["creationTimestamp", "deletionTimestamp"] {
+        let time = metadata.get(field).and_then(Value::as_str);
+        if !absent(field) && time.is_none_or(|text| text.parse::<Timestamp>().is_err()) {
+            return fail(&format!(".{field}"), "a time like 2026-01-31T12:00:00Z");
         }
     }
     for field in ["labels", "annotations"] {
@@ -135,11 +142,12 @@ pub(crate) fn name(kind: &ResourceKind, body: &mut Value) -> Result<String, ApiE
             "name or generateName is required",
         ))
     } else {
-        let is_namespace = kind.group.is_empty() && kind.plural == "namespaces";
+        let labels = ["namespaces", "services"];
+        let is_label = kind.group.is_empty() && labels.contains(&kind.plural.as_str());
         let rights = kind.group == "rbac.authorization.k8s.io";
         let valid = if rights {
             names::path_segment(&name)
-        } else if is_namespace {
+        } else if is_label {
             names::dns_label(&name)
         } else {
             names::subdomain(&name)
@@ -316,6 +324,14 @@ fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
                 ));
             }
         }
+    }
+    let events = references.into_iter().flatten();
+    for _ in events.filter(|r| r["apiVersion"] == "v1" && r["kind"] == "Event") {
+        errors.push(wrong(
+            "metadata.ownerReferences",
+            "FieldValueInvalid",
+            "/v1, Kind=Event is disallowed from being an owner",
+        ));
     }
     let controllers = references
         .into_iter()

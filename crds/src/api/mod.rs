@@ -29,7 +29,7 @@ mod http;
 mod json;
 mod list;
 mod managed;
-mod metadata;
+pub(crate) mod metadata;
 pub(crate) mod names;
 mod object;
 mod openapi;

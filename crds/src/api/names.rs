@@ -17,6 +17,9 @@ const VALUE: &str = "a valid label must be an empty string or consist of alphanu
     '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or \
     'my_value',  or '12345', regex used for validation is \
     '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const DATA_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or \
+    '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is \
+    '[-._a-zA-Z0-9]+')";
 
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -35,6 +38,22 @@ pub(crate) fn subdomain(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(SUBDOMAIN.to_owned())
+    }
+}
+
+/// A key of the data of a ConfigMap or a Secret.
+pub(crate) fn data_key(text: &str) -> Result<(), String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if text.len() > 253 {
+        Err("must be no more than 253 characters".to_owned())
+    } else if text.is_empty() || !text.bytes().all(good) {
+        Err(DATA_KEY.to_owned())
+    } else if text == "." || text == ".." {
+        Err(format!("must not be '{text}'"))
+    } else if text.starts_with("..") {
+        Err("must not start with '..'".to_owned())
+    } else {
+        Ok(())
     }
 }
 
@@ -61,13 +80,15 @@ pub(crate) fn dns_1035_label(text: &str) -> Result<(), String> {
     }
 }
 
-/// A DNS label: the name of a Namespace.
+/// A DNS label: the name of a Namespace or a Service.
 pub(crate) fn dns_label(text: &str) -> Result<(), String> {
     if text.len() > 63 {
         return Err("must be no more than 63 characters".to_owned());
     }
     if is_label(text) {
         Ok(())
+    } else if subdomain(text).is_ok() {
+        Err("must not contain dots".to_owned())
     } else {
         Err(LABEL.to_owned())
     }

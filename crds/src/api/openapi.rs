@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::registry::Registry;
+use crate::builtin;
 use crate::resource::ResourceKind;
 
 /// Unknown fields that are named in one answer.
@@ -78,11 +79,16 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Result<Value, ApiErro
             json!({"get": operation("list"), "post": operation("post")}),
         );
         let mut schema = kind.schema.document();
+        let metadata = format!("#/components/schemas/{OBJECT_META}");
+        let description = "Its name, its labels, and who made it when.";
+        let metadata = json!({"allOf": [{"$ref": metadata}], "description": description});
+        add_envelope(&mut schema, metadata);
         if let Some(map) = schema.as_object_mut() {
             map.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk]));
         }
         schemas.insert(name, schema);
     }
+    schemas.insert(OBJECT_META.to_owned(), object_meta());
     if paths.is_empty() {
         return Err(ApiError::no_such_resource());
     }
@@ -92,6 +98,33 @@ pub(crate) fn document(registry: &Registry, path: &str) -> Result<Value, ApiErro
         "paths": paths,
         "components": {"schemas": schemas},
     }))
+}
+
+/// The name of the schema of `metadata`.
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// The schema of `metadata`.
+pub(crate) fn object_meta() -> Value {
+    builtin::schema("apis.meta.v1.ObjectMeta")
+}
+
+/// Says of a schema what every object has: its envelope, and `metadata`, of which a definition cannot say
+/// more than that it is an object.
+pub(crate) fn add_envelope(schema: &mut Value, metadata: Value) {
+    for (name, description) in [
+        (
+            "apiVersion",
+            "The group and version that the object is written in.",
+        ),
+        ("kind", "The kind of the object."),
+    ] {
+        let field = &mut schema["properties"][name];
+        if field.is_null() {
+            *field = json!({"type": "string", "description": description});
+        }
+    }
+    schema["properties"]["metadata"] = metadata;
+    schema["type"] = json!("object");
 }
 
 fn parameter(name: &str, description: &str) -> Value {
@@ -128,7 +161,7 @@ impl FieldValidation {
     /// Reads the query parameter.
     pub(crate) fn parse(text: Option<&str>) -> Option<Self> {
         match text {
-            None | Some("Warn") => Some(Self::Warn),
+            None | Some("" | "Warn") => Some(Self::Warn),
             Some("Ignore") => Some(Self::Ignore),
             Some("Strict") => Some(Self::Strict),
             Some(_) => None,

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::openapi::{group_path, schema_name};
+use super::openapi::{OBJECT_META, add_envelope, group_path, object_meta, schema_name};
 use super::registry::Registry;
 use crate::resource::ResourceKind;
 
@@ -72,6 +72,7 @@ pub(crate) fn document(registry: &Registry) -> Value {
         );
         definitions.insert(schema_name(kind), definition(kind));
     }
+    definitions.insert(OBJECT_META.to_owned(), convert(&object_meta()));
     json!({
         "swagger": "2.0",
         "info": {"title": "Heddle", "version": env!("CARGO_PKG_VERSION")},
@@ -82,18 +83,9 @@ pub(crate) fn document(registry: &Registry) -> Value {
 
 fn definition(kind: &ResourceKind) -> Value {
     let mut schema = convert(&kind.schema.document());
-    let text = json!({"type": "string"});
-    for (name, value) in [
-        ("apiVersion", text.clone()),
-        ("kind", text),
-        ("metadata", json!({"type": "object"})),
-    ] {
-        let old = &schema["properties"][name];
-        if old.is_null() {
-            schema["properties"][name] = value;
-        }
-    }
-    schema["type"] = json!("object");
+    // Beside a reference v2 knows no other word, so that the field is not described.
+    let metadata = format!("#/definitions/{OBJECT_META}");
+    add_envelope(&mut schema, json!({"$ref": metadata}));
     schema[GVK] = json!([gvk(kind)]);
     schema
 }
@@ -173,7 +165,9 @@ fn operation(operation: &Value) -> Vec<u8> {
 }
 
 fn encode(schema: &Value) -> Vec<u8> {
-    let mut out = [text(2, &schema["format"]), text(4, &schema["description"])].concat();
+    let mut out = text(1, &schema["$ref"]);
+    out.extend(text(2, &schema["format"]));
+    out.extend(text(4, &schema["description"]));
     for name in items(&schema["required"]) {
         out.extend(text(19, name));
     }

@@ -2,10 +2,12 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{Check, Complete};
 use crate::admission::Beyond;
+use crate::api::names;
 use crate::resource::{AdmissionContext, FieldError};
 use crate::structural::words::Faults;
 
@@ -94,14 +96,11 @@ pub(super) fn check_secret(object: &Value, old: Option<&Value>, faults: &mut Fau
         faults.too_long("data", MAX_SECRET as u64);
     }
     for name in data.into_iter().flat_map(Map::keys) {
-        let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if name.is_empty() || name.len() > 253 || !name.bytes().all(good) {
-            let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or \
-                          '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for \
-                          validation is '[-._a-zA-Z0-9]+')";
-            faults.invalid(format!("data[{name}]"), &json!(name), detail);
+        if let Err(why) = names::data_key(name) {
+            faults.invalid(format!("data[{name}]"), &json!(name), why);
         }
     }
+    check_secret_type(object, faults);
     let Some(old) = old else { return };
     if old["type"] != object["type"] {
         faults.invalid("type", &object["type"], "field is immutable");
@@ -116,6 +115,43 @@ pub(super) fn check_secret(object: &Value, old: Option<&Value>, faults: &mut Fau
     }
 }
 
+/// What Kubernetes wants of Secrets of its own types.
+fn check_secret_type(object: &Value, faults: &mut Faults) {
+    let data = &object["data"];
+    let required: &[&str] = match object["type"].as_str().unwrap_or_default() {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        // One of them is enough.
+        "kubernetes.io/basic-auth" if data["username"].is_null() && data["password"].is_null() => {
+            &["username", "password"]
+        }
+        "kubernetes.io/service-account-token" => {
+            let name = "kubernetes.io/service-account.name";
+            let account = object["metadata"]["annotations"][name].as_str();
+            if account.unwrap_or_default().is_empty() {
+                faults.required(format!("metadata.annotations[{name}]"), "");
+            }
+            &[]
+        }
+        _ => &[],
+    };
+    for name in required {
+        let field = format!("data[{name}]");
+        match data[*name].as_str() {
+            None => faults.required(field, ""),
+            Some(text) if name.starts_with(".docker") => {
+                let bytes = BASE64_STANDARD.decode(text).unwrap_or_default();
+                if let Err(why) = serde_json::from_slice::<IgnoredAny>(&bytes) {
+                    faults.invalid(field, &json!("<secret contents redacted>"), why);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 /// A Service. There is no network of a cluster here, so none gets an address of it.
 pub(super) fn service(object: &mut Value) {
     let spec = &mut object["spec"];
@@ -126,7 +162,16 @@ pub(super) fn service(object: &mut Value) {
             ("sessionAffinity", json!("None")),
         ],
     );
-    if spec["type"] != "ExternalName" {
+    if spec["type"] == "ExternalName" {
+        // What it had as another type goes, as in Kubernetes.
+        if let Some(spec) = spec
+            .as_object_mut()
+            .filter(|s| s.get("clusterIP") == Some(&json!("None")))
+        {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+    } else {
         absent(spec, &[("clusterIP", json!("None"))]);
         if spec["clusterIPs"].is_null() {
             spec["clusterIPs"] = json!([spec["clusterIP"]]);
@@ -157,12 +202,14 @@ pub(super) fn check_service(object: &Value, _: Option<&Value>, faults: &mut Faul
     }
     for (at, port) in ports.iter().enumerate() {
         let path = format!("spec.ports[{at}]");
-        if !port["port"]
-            .as_i64()
-            .is_some_and(|port| (1..=65_535).contains(&port))
-        {
-            let detail = "must be between 1 and 65535, inclusive";
-            faults.invalid(format!("{path}.port"), &port["port"], detail);
+        for field in ["port", "targetPort"] {
+            let number = &port[field];
+            let good = number.as_i64().is_some_and(|n| (1..=65_535).contains(&n));
+            // A target may be named.
+            if !(good || field == "targetPort" && number.is_string()) {
+                let detail = "must be between 1 and 65535, inclusive";
+                faults.invalid(format!("{path}.{field}"), number, detail);
+            }
         }
         let name = port["name"].as_str().unwrap_or_default();
         if name.is_empty() && ports.len() > 1 {
@@ -253,6 +300,33 @@ pub(super) fn job(object: &mut Value) {
     template(&mut object["spec"]);
 }
 
+/// The containers of a Pod: one at least, each with an image and a name. That names differ, the schema
+/// says.
+fn check_containers(spec: &Value, path: &str, faults: &mut Faults) {
+    if spec["containers"].as_array().is_none_or(Vec::is_empty) {
+        faults.required(format!("{path}.containers"), "");
+    }
+    for field in ["initContainers", "containers"] {
+        for (at, container) in spec[field].as_array().into_iter().flatten().enumerate() {
+            let path = format!("{path}.{field}[{at}]");
+            let name = container["name"].as_str().unwrap_or_default();
+            if name.is_empty() {
+                faults.required(format!("{path}.name"), "");
+            } else if let Err(why) = names::dns_label(name) {
+                faults.invalid(format!("{path}.name"), &json!(name), why);
+            }
+            let image = container["image"].as_str().unwrap_or_default();
+            if image.is_empty() {
+                faults.required(format!("{path}.image"), "");
+            }
+        }
+    }
+}
+
+pub(super) fn check_pod(object: &Value, _: Option<&Value>, faults: &mut Faults) {
+    check_containers(&object["spec"], "spec", faults);
+}
+
 /// A selector must choose the Pods of its own template, and may not change.
 pub(super) fn check_selector(object: &Value, old: Option<&Value>, faults: &mut Faults) {
     let spec = &object["spec"];
@@ -262,6 +336,7 @@ pub(super) fn check_selector(object: &Value, old: Option<&Value>, faults: &mut F
         let detail = "`selector` does not match template `labels`";
         faults.invalid("spec.template.metadata.labels", labels, detail);
     }
+    check_containers(&spec["template"]["spec"], "spec.template.spec", faults);
     if let Some(old) = old
         && old["spec"]["selector"] != spec["selector"]
     {
@@ -279,6 +354,7 @@ pub(super) fn check_selector(object: &Value, old: Option<&Value>, faults: &mut F
 /// A Job's template is part of what it is; its restart policy cannot be the default.
 pub(super) fn check_job(object: &Value, old: Option<&Value>, faults: &mut Faults) {
     let template = &object["spec"]["template"];
+    check_containers(&template["spec"], "spec.template.spec", faults);
     let policy = &template["spec"]["restartPolicy"];
     let known = ["OnFailure", "Never"].map(Value::from);
     if !known.contains(policy) {

@@ -1,8 +1,8 @@
 //! One row for each kind.
 
 use super::admission::{
-    anything, as_it_is, check_binding, check_job, check_secret, check_selector, check_service,
-    deployment, job, pod, replica_set, secret, service,
+    anything, as_it_is, check_binding, check_job, check_pod, check_secret, check_selector,
+    check_service, deployment, job, pod, replica_set, secret, service,
 };
 use super::{Check, Complete, cells};
 use crate::resource::Cells;
@@ -107,7 +107,7 @@ pub(super) const ROWS: &[Row] = &[
         schema: "core.v1.Pod", status: true,
         columns: &[("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0), ("IP", 1),
             ("Node", 1), ("Nominated Node", 1), ("Readiness Gates", 1)],
-        cells: cells::pod, complete: pod, ..CORE
+        cells: cells::pod, complete: pod, check: check_pod, ..CORE
     },
     Row {
         group: "apps", kind: "Deployment", plural: "deployments", short_names: &["deploy"],

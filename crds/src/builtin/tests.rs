@@ -118,6 +118,86 @@ fn a_secret_takes_texts_and_keeps_what_is_immutable() {
 }
 
 #[test]
+fn secrets_of_known_types_have_what_those_need() {
+    let secret = kind("", "Secret");
+    let docker = |text: &str| json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": text}});
+    for (body, wrong) in [
+        (
+            json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}),
+            &["data[tls.key] FieldValueRequired "][..],
+        ),
+        (
+            json!({"type": "kubernetes.io/basic-auth"}),
+            &[
+                "data[username] FieldValueRequired ",
+                "data[password] FieldValueRequired ",
+            ],
+        ),
+        (
+            json!({"type": "kubernetes.io/basic-auth", "data": {"password": "eA=="}}),
+            &[],
+        ),
+        (docker(r#"{"auths": {}}"#), &[]),
+        (
+            docker("{"),
+            &[
+                "data[.dockerconfigjson] FieldValueInvalid \"<secret contents redacted>\": EOF \
+               while parsing an object at line 1 column 1",
+            ],
+        ),
+        (
+            json!({"type": "kubernetes.io/service-account-token"}),
+            &["metadata.annotations[kubernetes.io/service-account.name] FieldValueRequired "],
+        ),
+        (
+            json!({"data": {"..": ""}}),
+            &["data[..] FieldValueInvalid \"..\": must not be '..'"],
+        ),
+    ] {
+        let errors = admit(&secret, body.clone(), None).err().unwrap_or_default();
+        assert_eq!(errors, wrong, "{body}");
+    }
+}
+
+#[test]
+fn a_service_that_becomes_a_name_has_no_address() {
+    let service = kind("", "Service");
+    let made = admit(&service, json!({"spec": {"ports": [{"port": 1}]}}), None).unwrap();
+    let mut next = made.clone();
+    next["spec"]["type"] = json!("ExternalName");
+    next["spec"]["externalName"] = json!("example.com");
+    let named = admit(&service, next, Some(&made)).unwrap();
+    assert!(named["spec"].get("clusterIP").is_none(), "{named}");
+    let wrong = json!({"spec": {"ports": [{"port": 1, "targetPort": 0}]}});
+    assert_eq!(
+        admit(&service, wrong, None).unwrap_err(),
+        ["spec.ports[0].targetPort FieldValueInvalid 0: must be between 1 and 65535, inclusive"]
+    );
+}
+
+#[test]
+fn pods_have_containers_with_names_and_images() {
+    let pod = kind("", "Pod");
+    for (spec, wrong) in [
+        (
+            json!({"containers": []}),
+            &["spec.containers FieldValueRequired "][..],
+        ),
+        (
+            json!({"containers": [{"name": "a.b", "image": "x"}]}),
+            &["spec.containers[0].name FieldValueInvalid \"a.b\": must not contain dots"],
+        ),
+        (
+            json!({"containers": [{"name": "a"}]}),
+            &["spec.containers[0].image FieldValueRequired "],
+        ),
+    ] {
+        let errors = admit(&pod, json!({ "spec": spec }), None).unwrap_err();
+        assert_eq!(errors, wrong, "{spec}");
+    }
+}
+
+#[test]
 fn workloads_get_their_defaults_and_selectors_must_fit() {
     let deployment = kind("apps", "Deployment");
     let template = json!({

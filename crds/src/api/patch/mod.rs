@@ -169,6 +169,13 @@ fn apply(
     (mut config, force): (Value, bool),
 ) -> Result<Arc<Object>, ApiError> {
     let kind = transaction.kind(kind_id)?;
+    for field in ["apiVersion", "kind"] {
+        // Elsewhere the path may say it alone. What is applied says of which version it speaks.
+        if config.is_object() && config[field].as_str().unwrap_or_default().is_empty() {
+            let why = format!("what is applied has no {field}: add {field} to it");
+            return Err(ApiError::bad_request(why));
+        }
+    }
     write::envelope(&kind, &mut config)?;
     if deeper_than(&config, MAX_DEPTH) {
         return Err(write::too_deep());

@@ -262,7 +262,7 @@ async fn bad_applies_are_refused() {
             "{}".to_owned(),
             400,
             "BadRequest",
-            "Object 'Kind' is missing",
+            "what is applied has no apiVersion",
         ),
         (
             me,

@@ -138,6 +138,8 @@ pub(super) fn metadata() -> Vec<Row> {
         post("no name", changed(|b| b["metadata"] = json!({})), 422, "Invalid", "Widget.test.heddle.dev \"\" is invalid: metadata.name: Required value: name or"),
         post("bad name", changed(|b| b["metadata"]["name"] = json!("A_b")), 422, "Invalid", "metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain must"),
         post("bad label", changed(|b| b["metadata"]["labels"] = json!({"a": "b c"})), 422, "Invalid", "metadata.labels: Invalid value: \"b c\": a valid label must"),
+        post("no time", changed(|b| b["metadata"]["creationTimestamp"] = json!("yesterday")), 400, "BadRequest", "metadata.creationTimestamp must be a time like 2026-01-31T12:00:00Z"),
+        post("owned by an Event", changed(|b| { b["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Event", "name": "x", "uid": "x"}]) }), 422, "Invalid", "/v1, Kind=Event is disallowed from being an owner"),
         post("owner without uid", changed(|b| { b["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "X", "name": "x"}]) }), 422, "Invalid", "metadata.ownerReferences[0].uid: Required value"),
         post("version at creation", changed(|b| b["metadata"]["resourceVersion"] = json!("7")), 400, "BadRequest", "resourceVersion should not be set on objects to be created"),
     ]
@@ -167,14 +169,15 @@ pub(super) fn bodies() -> Vec<Row> {
 pub(super) fn updates() -> Vec<Row> {
     vec![
         row("unknown field", Method::POST, &format!("{WIDGETS}?fieldValidation=Strict"), JSON, changed(|b| b["spec"]["list"] = json!([{"a": 1, "typo": 2}])), 400, "BadRequest", "strict decoding error: unknown field \"spec.list[0].typo\""),
-        row("bad field validation", Method::POST, &format!("{WIDGETS}?fieldValidation=No"), JSON, raw("b").to_string(), 422, "Invalid", "fieldValidation: Unsupported value: \"No\""),
+        row("bad field validation", Method::POST, &format!("{WIDGETS}?fieldValidation=No"), JSON, raw("b").to_string(), 422, "Invalid", "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"No\""),
         row("unknown namespace", Method::POST, "/apis/test.heddle.dev/v1/namespaces/x/widgets", JSON, raw("b").to_string(), 404, "NotFound", "namespaces \"x\" not found"),
-        row("not JSON by type", Method::POST, WIDGETS, "application/yaml", "a: b".into(), 415, "UnsupportedMediaType", "accepted media types include: application/json"),
-        row("bad dry run", Method::POST, &format!("{WIDGETS}?dryRun=Some"), JSON, raw("b").to_string(), 422, "Invalid", "dryRun: Unsupported value: \"Some\""),
+        row("neither JSON nor YAML by type", Method::POST, WIDGETS, "text/plain", raw("b").to_string(), 415, "UnsupportedMediaType", "accepted media types include: application/json, application/yaml"),
+        row("YAML that is none", Method::POST, WIDGETS, "application/yaml", "a: [".into(), 400, "BadRequest", "error decoding YAML: "),
+        row("bad dry run", Method::POST, &format!("{WIDGETS}?dryRun=Some"), JSON, raw("b").to_string(), 422, "Invalid", "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]"),
         row("other name", Method::PUT, ONE, JSON, raw("b").to_string(), 400, "BadRequest", "the name of the object (b) does not match the name on the URL (a)"),
         row("blind update", Method::PUT, ONE, JSON, raw("a").to_string(), 422, "Invalid", "metadata.resourceVersion: Invalid value: 0: must be specified for an update"),
         row("update of nothing", Method::PUT, &format!("{WIDGETS}/b"), JSON, raw("b").to_string(), 404, "NotFound", "widgets.test.heddle.dev \"b\" not found"),
-        row("namespace with dots", Method::POST, "/api/v1/namespaces", JSON, json!({"metadata": {"name": "a.b"}}).to_string(), 422, "Invalid", "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": a lowercase RFC 1123 label"),
+        row("namespace with dots", Method::POST, "/api/v1/namespaces", JSON, json!({"metadata": {"name": "a.b"}}).to_string(), 422, "Invalid", "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": must not contain dots"),
         row("data that is no text", Method::POST, "/api/v1/namespaces/default/configmaps", JSON, json!({"metadata": {"name": "m"}, "data": {"a": 1}}).to_string(), 422, "Invalid", "ConfigMap \"m\" is invalid: data.a: Invalid value"),
     ]
 }

@@ -136,6 +136,12 @@ async fn open_api_v2_is_told_in_json_and_in_protobuf() {
         "integer"
     );
     assert_eq!(widget["properties"]["apiVersion"]["type"], "string");
+    // A field that is only called an object is a map to kubectl 1.20, and no patch can be made of it.
+    let metadata = "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    assert_eq!(widget["properties"]["metadata"], json!({"$ref": metadata}));
+    let fields = &document["definitions"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"];
+    let owners = &fields["properties"]["ownerReferences"];
+    assert_eq!(owners["x-kubernetes-patch-merge-key"], "uid");
     // What preserves unknown fields must not look as if it had none.
     assert!(widget["properties"]["status"].get("type").is_none());
     let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -148,6 +154,53 @@ async fn open_api_v2_is_told_in_json_and_in_protobuf() {
     assert_eq!(&body[..5], b"\x0a\x032.0");
     let text = String::from_utf8_lossy(&body);
     assert!(text.contains("dev.heddle.test.v1.Widget") && text.contains("How large it is."));
+    assert!(text.contains(metadata));
+}
+
+#[tokio::test]
+async fn open_api_v3_tells_of_the_metadata_of_every_kind() {
+    let fixture = fixture();
+    for (path, name) in [
+        ("apis/test.heddle.dev/v1", "dev.heddle.test.v1.Widget"),
+        ("api/v1", "v1.ConfigMap"),
+    ] {
+        let (_, _, body) = fixture.fetch(&format!("/openapi/v3/{path}"), &[]).await;
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        let schemas = &document["components"]["schemas"];
+        let fields = &schemas[name]["properties"];
+        assert_eq!(fields["kind"]["type"], "string", "{name}");
+        let reference = fields["metadata"]["allOf"][0]["$ref"].as_str().unwrap();
+        let metadata = &schemas[reference.strip_prefix("#/components/schemas/").unwrap()];
+        let labels = &metadata["properties"]["labels"];
+        assert_eq!(labels["additionalProperties"]["type"], "string");
+    }
+}
+
+#[tokio::test]
+async fn an_object_may_be_written_in_yaml() {
+    let fixture = fixture();
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: written}\ndata:\n  a: |\n    two\n    lines\n";
+    let all = "/api/v1/namespaces/default/configmaps";
+    let post = fixture.call(Method::POST, all, "application/yaml", yaml.to_owned());
+    let (code, made) = post.await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    assert_eq!(made["data"]["a"], "two\nlines\n");
+}
+
+#[tokio::test]
+async fn a_table_is_refused_whose_rows_cannot_hold_what_is_asked() {
+    let fixture = fixture();
+    let table = [("accept", "application/json;as=Table;g=meta.k8s.io;v=v1")];
+    let (code, _, body) = fixture
+        .fetch(&format!("{WIDGETS}?includeObject=Some"), &table)
+        .await;
+    let status: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(code, StatusCode::BAD_REQUEST);
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.contains("includeObject: Invalid value: \"Some\""),
+        "{message}"
+    );
 }
 
 #[tokio::test]
