@@ -186,18 +186,29 @@ impl Member {
     /// All topics have to be there: the library would be silent about one that is not.
     fn check_topics(&self, consumer: &BaseConsumer<Session>) -> Result<(), String> {
         for topic in &self.config.topics {
-            let found = consumer
-                .fetch_metadata(Some(topic), REQUEST)
-                .map_err(|error| format!("the servers cannot be reached: {error}"))?;
+            let found =
+                consumer
+                    .fetch_metadata(Some(topic), REQUEST)
+                    .map_err(|error| match error.rdkafka_error_code() {
+                        Some(code) => format!("{}: {code}", self.unreachable()),
+                        None => format!("{}: {error}", self.unreachable()),
+                    })?;
             let error = found.topics().iter().find_map(|topic| topic.error());
             if let Some(error) = error {
                 self.shared.report.reached(self.number);
-                let error = RDKafkaErrorCode::from(error);
-                return Err(format!("topic {topic:?}: {error}"));
+                return Err(trouble_with(topic, error.into()));
             }
         }
         self.shared.report.reached(self.number);
         Ok(())
+    }
+
+    /// That the servers are away, and which.
+    fn unreachable(&self) -> String {
+        format!(
+            "the Kafka servers {} cannot be reached",
+            self.config.access.servers
+        )
     }
 }
 
@@ -376,17 +387,15 @@ impl ClientContext for Session {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        let away = matches!(
-            error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::AllBrokersDown
-                    | RDKafkaErrorCode::Authentication
-                    | RDKafkaErrorCode::SaslAuthenticationFailed
-            )
-        );
-        if away {
-            self.member.shared.report.lost(self.member.number, reason);
-        }
+        use RDKafkaErrorCode as Code;
+        let problem = match error.rdkafka_error_code() {
+            // The reason is a count, which changes from one attempt to the next.
+            Some(Code::AllBrokersDown) => self.member.unreachable(),
+            Some(Code::Authentication | Code::SaslAuthenticationFailed) => reason.to_owned(),
+            _ => return,
+        };
+        let report = &self.member.shared.report;
+        report.lost(self.member.number, &problem);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -439,6 +448,24 @@ impl ConsumerContext for Session {
         if let Err(error) = result {
             self.not_committed(&error, offsets);
         }
+    }
+}
+
+/// Why a topic cannot be read, and what helps.
+fn trouble_with(topic: &str, error: RDKafkaErrorCode) -> String {
+    use RDKafkaErrorCode as Code;
+    match error {
+        Code::UnknownTopicOrPartition | Code::UnknownTopic => {
+            format!(
+                "the topic {topic} does not exist on these servers: make it, or correct spec.topics"
+            )
+        }
+        Code::TopicAuthorizationFailed => {
+            format!(
+                "the topic {topic} may not be read by this user: let it describe and read the topic"
+            )
+        }
+        other => format!("the topic {topic} cannot be read: {other}"),
     }
 }
 
