@@ -246,7 +246,7 @@ async fn the_python_client_finds_what_it_expects() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python.py");
     let work = tokio::task::spawn_blocking(move || {
         std::process::Command::new("timeout")
-            .args(["60", "python3"])
+            .args(["300", "python3"])
             .arg(script)
             .arg(site.kubeconfig())
             .arg("python")
