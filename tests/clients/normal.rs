@@ -15,6 +15,8 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-3][0-9] [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} [+-][0-9]{4}", "<time>"),
         // `generateName` in the tables is always this.
         (r"\bmade-[a-z0-9]{5}\b", "made-<random>"),
+        // A column is as wide as the oldest of what it lists.
+        (r"\bAGE {3,}", "AGE   "),
         // What `kubectl diff` and `kubectl edit` call their files.
         (r"/tmp/(LIVE|MERGED)-[0-9]+/", "/tmp/$1/"),
         (r"/tmp/kubectl-edit-[a-z0-9]+", "/tmp/kubectl-edit"),
