@@ -144,8 +144,6 @@ impl Link {
         wanted: &mut watch::Receiver<Access>,
     ) {
         let asks = client.clone();
-        let wire = Arc::new(wire);
-        self.wires.send_replace(Some(Arc::clone(&wire)));
         let context = ContextBuilder::new()
             .timeout(PATIENCE)
             .ack_timeout(PATIENCE)
@@ -153,6 +151,9 @@ impl Link {
         let context = Arc::new(context);
         let first = || Arc::new(ArcSwap::new(Arc::clone(&context)));
         let mut before = Some(self.current.get_or_init(first).swap(Arc::clone(&context)));
+        let wire = Arc::new(wire);
+        // Last: who waits for this finds the rest.
+        self.wires.send_replace(Some(Arc::clone(&wire)));
         self.report(None);
         let retired = tokio::time::sleep(PATIENCE);
         tokio::pin!(retired);

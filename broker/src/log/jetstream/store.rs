@@ -20,7 +20,7 @@ use super::access::Access;
 use super::link::Link;
 use super::log::{JetStreamLog, Made, Place};
 use super::names;
-use super::publish::Publisher;
+use super::publish::{Publisher, Wires};
 use super::stream::Template;
 use super::upkeep::{self, Pace};
 use crate::clock::{Clock, SystemClock};
@@ -219,6 +219,7 @@ impl Inner {
     /// Learns the names of the streams that are there, once the server can be reached.
     async fn list(&self) {
         let mut trouble = String::new();
+        let mut wires = self.link.wires();
         loop {
             match self.names().await {
                 Ok(names) => {
@@ -236,7 +237,7 @@ impl Inner {
                         tracing::warn!(%error, "the streams could not be listed");
                     }
                     trouble = error;
-                    tokio::time::sleep(PAUSE).await;
+                    pause(&mut wires).await;
                 }
             }
         }
@@ -256,6 +257,7 @@ impl Inner {
 
     /// Opens a log, and tries until it is open or nobody wants it any more.
     async fn look_up(self: Arc<Self>, name: String, template: Template, retention: Retention) {
+        let mut wires = self.link.wires();
         loop {
             let found = self.stream(&name, &template).await;
             match found {
@@ -277,7 +279,7 @@ impl Inner {
                     }
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            pause(&mut wires).await;
         }
     }
 
@@ -392,6 +394,11 @@ impl Inner {
             Ok(_) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Waits after something failed, and not longer than until there is a connection.
+async fn pause(wires: &mut Wires) {
+    let _waited = tokio::time::timeout(PAUSE, wires.changed()).await;
 }
 
 fn is_gone(kind: &DeleteStreamErrorKind) -> bool {
