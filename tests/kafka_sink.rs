@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use hyper::Method;
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
@@ -251,8 +252,29 @@ async fn what_was_acknowledged_is_in_the_topic_after_an_outage() {
     found.remove("refused");
     let lost: Vec<_> = wanted.difference(&found).collect();
     assert!(lost.is_empty(), "{lost:?}");
+    goes_with_its_topic(cluster, heddle, &client, &data).await;
+}
+
+/// Deletes `out` while the server is away, and ends the process before it is back.
+async fn goes_with_its_topic(mut cluster: Cluster, heddle: Heddle, client: &Client, data: &Path) {
+    cluster.kill(0);
     heddle.delete("kafkasinks", "out").await;
+    heddle.kill();
+    let heddle = Heddle::up(data).await;
+    let object = format!("{}/out", heddle.resources("kafkasinks"));
+    let waits = heddle.http.get(&object).await.expect(200).json();
+    let finalizers = json!(["kafkasinks.eventing.knative.dev"]);
+    assert_eq!(waits["metadata"]["finalizers"], finalizers);
+    cluster.restart(0).await;
     client.deleted("out").await;
+    wait::until("the sink to go", || async {
+        let answer = heddle.http.get(&object).await;
+        match answer.status.as_u16() {
+            404 => Ok(()),
+            _ => Err(answer.text()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

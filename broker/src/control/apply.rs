@@ -14,7 +14,7 @@ use super::served::{Served, Span};
 use super::{Facts, PartRef, Step, StoreKind, Stores, kafka_sink, log_prefix, moving, plan};
 use crate::directory::{Directory, Entry, EntryKind, SharedDirectory};
 use crate::log::absent::AbsentLog;
-use crate::log::{Health, Log, Partitions, Retention};
+use crate::log::{Health, Log, OpenError, Outlook, Partitions, Retention};
 
 /// The logs that are open, by name. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,8 @@ pub struct Control {
     served: Served,
     /// How the open logs were asked for.
     asked: BTreeMap<String, (StoreKind, Retention)>,
+    /// What was last reported about those that are not open.
+    hindered: BTreeMap<String, OpenError>,
     /// The logs that are kept, open or not; those of objects that are gone have to be removed.
     kept: BTreeSet<String>,
 }
@@ -85,6 +87,7 @@ impl Control {
             stored: BTreeMap::new(),
             served,
             asked: BTreeMap::new(),
+            hindered: BTreeMap::new(),
             kept: BTreeSet::new(),
         }
     }
@@ -149,13 +152,16 @@ impl Control {
         self.look_at_moves(key);
         let mut steps = plan(world, &self.facts, key, now);
         // What was found out while opening logs changes the plan; once they are open, it does not.
-        if self.open_logs_of(&steps) {
+        let news = self.open_logs_of(&steps) | self.remove_whole(&steps);
+        if news {
             steps = plan(world, &self.facts, key, now);
         }
         let mut writes = Vec::new();
+        let mut kept = Vec::new();
         for step in steps {
             match step {
-                Step::OpenLog { .. } => {}
+                Step::OpenLog { store, name, .. } => kept.push((store, name)),
+                Step::RemoveWhole { .. } => {}
                 Step::RemoveLogs { prefix, keep } => self.remove_logs(&prefix, &keep),
                 Step::Serve {
                     kind,
@@ -176,6 +182,13 @@ impl Control {
                 Step::Write(write) => writes.push(write),
             }
         }
+        // Only now, as events that come in go to the directory's new entries.
+        for (store, name) in kept {
+            let serving = self.asked.get(&name).map(|(serving, _)| serving);
+            let used: Vec<&StoreKind> = serving.into_iter().chain([&store]).collect();
+            self.stores.leave(&name, &used);
+        }
+        self.stores.tidy();
         writes
     }
 
@@ -209,20 +222,61 @@ impl Control {
                 Ok(logs) => {
                     let stats = logs.stats();
                     self.stored.insert(name.clone(), logs);
+                    self.hindered.remove(name);
                     Ok(stats)
                 }
-                Err(error) => Err(error.to_string()),
+                Err(error) => {
+                    let text = error.to_string();
+                    self.report(error);
+                    Err(text)
+                }
             };
             news |= self.look_at_store(store, name);
             if self.facts.logs.get(name) != Some(&fact) {
-                if let Err(error) = &fact {
-                    tracing::error!(log = %name, %error, "a log could not be opened");
-                }
                 self.facts.logs.insert(name.clone(), fact);
                 news = true;
             }
         }
         news
+    }
+
+    /// Removes what is to be gone before its object may go. Whether some of it is.
+    fn remove_whole(&mut self, steps: &[Step]) -> bool {
+        let mut news = false;
+        for step in steps {
+            let Step::RemoveWhole { store, name } = step else {
+                continue;
+            };
+            self.kept.insert(name.clone());
+            match self.stores.remove_whole(store, name) {
+                Ok(true) => news |= self.facts.removed.insert(name.clone()),
+                Ok(false) => news |= self.look_at_store(store, name),
+                Err(error) => tracing::error!(log = %name, %error, "a log could not be removed"),
+            }
+        }
+        news
+    }
+
+    /// Tells why a log is not open, once.
+    fn report(&mut self, error: OpenError) {
+        if self.hindered.get(&error.name) == Some(&error) {
+            return;
+        }
+        let OpenError {
+            name: log,
+            reason,
+            outlook,
+        } = &error;
+        match outlook {
+            Outlook::Opening => tracing::debug!(log, reason, "a log is being opened"),
+            Outlook::Waiting => tracing::warn!(
+                log,
+                reason,
+                "a log cannot be opened; it is tried again until what stands in the way is removed"
+            ),
+            Outlook::Failed => tracing::error!(log, reason, "a log could not be opened"),
+        }
+        self.hindered.insert(error.name.clone(), error);
     }
 
     /// Notes whether the store of a log can keep its promises, and owns what keeps it. Whether that is new.
@@ -314,8 +368,10 @@ impl Control {
         self.kept.remove(name);
         self.stored.remove(name);
         self.asked.remove(name);
+        self.hindered.remove(name);
         self.facts.logs.remove(name);
         self.facts.owned.remove(name);
+        self.facts.removed.remove(name);
         self.facts.troubles.remove(name);
     }
 

@@ -4,12 +4,14 @@
 //! those of the binding alone, in the mode that the sink names. Where `numPartitions` and
 //! `replicationFactor` are given, a topic that is not there is made; whether it was is written into
 //! `status.annotations`, under the key that Knative has for it, so that such a topic and no other is
-//! deleted with the sink.
+//! deleted with the sink. The finalizer that Knative has for it keeps the sink until that is done, also by a
+//! later process: it is there before a topic is made.
 
 use heddle_crds::eventing::broker as types;
-use heddle_crds::eventing::kafka_sink::{CONDITIONS, EXTERNAL, OWNED, TOPIC_OWNER};
+use heddle_crds::eventing::kafka_sink::{CONDITIONS, EXTERNAL, FINALIZER, OWNED, TOPIC_OWNER};
 use heddle_crds::eventing::{KafkaSink, KafkaSinkStatus};
 use heddle_crds::kube::queue::Key;
+use heddle_crds::kube::writer::Write;
 use heddle_crds::world::World;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -45,7 +47,10 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
         return place.remove(true);
     };
     if sink.metadata.deletion_timestamp.is_some() {
-        return vec![place.withdraw()];
+        return end(world, facts, sink, &place, now);
+    }
+    if sink.makes().is_some() && !sink.is_held() {
+        return vec![finalizers(sink, key, true)];
     }
     let log = log_of(sink);
     let store = store(world, sink);
@@ -58,6 +63,56 @@ pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> V
     let write = status_write(key, &sink.metadata, sink.status.as_ref(), &status, &[]);
     steps.extend(write.map(Step::Write));
     steps
+}
+
+/// Takes no events any more, and lets the sink go when its topic is gone.
+fn end(
+    world: &World,
+    facts: &Facts,
+    sink: &KafkaSink,
+    place: &Place<'_>,
+    now: Timestamp,
+) -> Vec<Step> {
+    let mut steps = vec![place.withdraw()];
+    if !sink.is_held() {
+        return steps;
+    }
+    let name = log_of(sink);
+    match store(world, sink) {
+        Ok(store) if !facts.removed.contains(&name) => {
+            steps.push(Step::RemoveWhole {
+                store,
+                name: name.clone(),
+            });
+            let status = ending(facts, sink, &name, now);
+            let metadata = &sink.metadata;
+            let write = status_write(place.key, metadata, sink.status.as_ref(), &status, &[]);
+            steps.extend(write.map(Step::Write));
+        }
+        // Without a way in, as where the Secret is deleted with the namespace, the topic stays, and the
+        // sink is not to be in the namespace's way.
+        Ok(_) | Err(_) => steps.push(finalizers(sink, place.key, false)),
+    }
+    steps
+}
+
+/// Says what a sink that is to go waits for.
+fn ending(facts: &Facts, sink: &KafkaSink, log: &str, now: Timestamp) -> KafkaSinkStatus {
+    let mut status = sink.status.clone().unwrap_or_default();
+    let mut manage = CONDITIONS.manage(&mut status.conditions, now);
+    let trouble = facts.troubles.get(log).map(String::as_str);
+    let cause = trouble.unwrap_or("The topic is being deleted.");
+    manage.mark_false(types::TOPIC_READY, "TopicBeingDeleted", cause);
+    status
+}
+
+/// Adds or removes the finalizer, and leaves those of others.
+fn finalizers(sink: &KafkaSink, key: &Key, held: bool) -> Step {
+    let others = sink.metadata.finalizers.iter().flatten();
+    let others = others.filter(|name| *name != FINALIZER).cloned();
+    let all = others.chain(held.then(|| FINALIZER.to_owned()));
+    let version = sink.metadata.resource_version.clone();
+    Step::Write(Write::Finalizers(key.clone(), version, all.collect()))
 }
 
 /// Where the sink's records go; or what is wrong with what it says, for people.

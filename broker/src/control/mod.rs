@@ -84,6 +84,8 @@ pub struct Facts {
     pub troubles: BTreeMap<String, String>,
     /// Where logs can go on elsewhere, which were closed for that.
     pub switches: BTreeMap<String, Switch>,
+    /// The logs that were to be removed before their objects may go, and are.
+    pub removed: BTreeSet<String>,
     /// How far nobody needs anything any more in the log of the object that is looked at, for each
     /// partition, where that log has several parts and all of them are open.
     pub released: BTreeMap<String, Vec<Offset>>,
@@ -141,6 +143,13 @@ pub enum Step {
         prefix: String,
         /// Those that stay.
         keep: Vec<String>,
+    },
+    /// Remove a log, open or not, and find out when what keeps it is gone.
+    RemoveWhole {
+        /// Which store keeps it.
+        store: StoreKind,
+        /// Its name.
+        name: String,
     },
     /// Take events at an address.
     Serve {

@@ -1,8 +1,8 @@
 //! The stores that the logs of Brokers and channels are kept in.
 //!
 //! `memory` and `segment` are there from the start. Stores on servers come to be when a Broker names
-//! them, one for each set of servers, and then stay. [`Stores::changes`] tells when one of them has
-//! found something out.
+//! them, one for each set of servers. Those of Kafka go, with their connections, when nothing is kept there any
+//! more ([`Stores::tidy`]). [`Stores::changes`] tells when one of them has found something out.
 
 #[cfg(any(feature = "jetstream", feature = "kafka"))]
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::StoreKind;
 use super::served::Served;
 use crate::clock::Clock;
-use crate::log::LogStore;
+use crate::log::{LogStore, OpenError};
 
 /// What stores on servers need.
 #[derive(Clone, Debug)]
@@ -93,13 +93,55 @@ impl Stores {
                 Arc::new(store.with(place.template.clone()))
             }
             #[cfg(feature = "kafka")]
-            StoreKind::Kafka(place) => {
-                let (surroundings, changes) = (&self.surroundings, &self.changes);
-                let start = || start_kafka(place, surroundings, Arc::clone(changes));
-                let store = self.kafka.entry(place.access.clone()).or_insert_with(start);
-                Arc::new(store.with(place.template.clone()))
+            StoreKind::Kafka(place) => Arc::new(self.kafka(place)),
+        }
+    }
+
+    /// Removes a log, open or not. Whether what keeps it is gone, too; if not, it is worth asking again when
+    /// [`Stores::changes`] grows.
+    pub(super) fn remove_whole(&mut self, kind: &StoreKind, log: &str) -> Result<bool, OpenError> {
+        match kind {
+            #[cfg(feature = "kafka")]
+            StoreKind::Kafka(place) => Ok(self.kafka(place).remove_whole(log)),
+            other => self.of(other).remove(log).map(|()| true),
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    fn kafka(&mut self, place: &super::kafka::Place) -> crate::log::kafka::KafkaStore {
+        let (surroundings, changes) = (&self.surroundings, &self.changes);
+        let start = || start_kafka(place, surroundings, Arc::clone(changes));
+        let store = self.kafka.entry(place.access.clone()).or_insert_with(start);
+        store.with(place.template.clone())
+    }
+
+    /// Lets go of a log where it is not kept any more: in all stores of Kafka but these. Its topic stays.
+    #[cfg_attr(not(feature = "kafka"), allow(unused_variables, clippy::unused_self))]
+    pub(super) fn leave(&self, log: &str, but: &[&StoreKind]) {
+        #[cfg(feature = "kafka")]
+        for (access, store) in &self.kafka {
+            let stays = |kind: &&StoreKind| matches!(kind, StoreKind::Kafka(place) if place.access == *access);
+            if !but.iter().any(stays) {
+                store.close(log);
             }
         }
+    }
+
+    /// Ends the stores of Kafka that have nothing to do.
+    #[cfg_attr(
+        not(feature = "kafka"),
+        allow(clippy::unused_self, clippy::needless_pass_by_ref_mut)
+    )]
+    pub(super) fn tidy(&mut self) {
+        #[cfg(feature = "kafka")]
+        self.kafka.retain(|access, store| {
+            let idle = store.is_idle();
+            if idle {
+                tracing::info!(?access, "nothing is kept in these Kafka servers any more");
+                store.end();
+            }
+            !idle
+        });
     }
 
     /// All stores there are.
@@ -147,6 +189,64 @@ fn start_kafka(
         clock: Arc::clone(&surroundings.clock),
         ..Options::new(place.access.clone())
     };
-    let (tracker, stop) = (&surroundings.tracker, surroundings.stop.clone());
+    let Surroundings { tracker, stop, .. } = surroundings;
     KafkaStore::start(options, place.template.clone(), changes, tracker, stop)
+}
+
+#[cfg(all(test, feature = "kafka"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::control::kafka::Place;
+    use crate::log::Retention;
+    use crate::log::kafka::{Access, Owner, Template};
+    use crate::log::memory::{MemoryOptions, MemoryStore};
+
+    /// Servers that nobody runs, with a topic that is not ours to delete.
+    fn place(servers: &str) -> StoreKind {
+        let mut template = Template::new("t");
+        template.owner = Owner::Others;
+        let access = Access::plain(servers);
+        StoreKind::Kafka(Place { access, template }.into())
+    }
+
+    #[tokio::test]
+    async fn a_cluster_is_left_when_nothing_is_kept_there_any_more() {
+        let tracker = TaskTracker::new();
+        let surroundings = Surroundings {
+            installation: "i".to_owned(),
+            clock: Arc::new(SystemClock),
+            tracker: tracker.clone(),
+            stop: CancellationToken::new(),
+        };
+        let memory = MemoryStore::new(MemoryOptions::default());
+        let mut stores = Stores::new(memory.clone(), memory, surroundings);
+        let [first, second] = ["127.0.0.1:1", "127.0.0.1:2"].map(place);
+        let open = |stores: &mut Stores, kind| {
+            let opened = stores.of(kind).open_all("log", Retention::default());
+            opened.unwrap_err();
+        };
+        open(&mut stores, &first);
+        stores.tidy();
+        assert_eq!(stores.kafka.len(), 1);
+        open(&mut stores, &second);
+        // Until the second is open, the first serves.
+        stores.leave("log", &[&first, &second]);
+        stores.tidy();
+        assert_eq!(stores.kafka.len(), 2);
+        stores.leave("log", &[&second]);
+        stores.tidy();
+        let servers = stores.kafka.keys().map(|access| access.servers.as_str());
+        assert_eq!(servers.collect::<Vec<_>>(), ["127.0.0.1:2"]);
+        stores.of(&second).remove("log").unwrap();
+        stores.tidy();
+        assert!(stores.kafka.is_empty());
+        // Nothing of them goes on.
+        tracker.close();
+        let ended = tokio::time::timeout(Duration::from_secs(60), tracker.wait());
+        ended.await.expect("the tasks of both end");
+    }
 }

@@ -145,7 +145,8 @@ impl Ingress {
         wakes: Option<&Arc<Mailbox>>,
     ) -> Result<(), IngressError> {
         let kept = async {
-            if let [log] = logs.all() {
+            if let [event] = &*events {
+                let log = logs.of(event);
                 Through::new(wakes, log.append(events)?).await?;
                 return Ok(());
             }

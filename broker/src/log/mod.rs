@@ -365,6 +365,31 @@ pub struct OpenError {
     pub name: String,
     /// What went wrong, for people.
     pub reason: String,
+    /// What is to be done about it.
+    pub outlook: Outlook,
+}
+
+/// What is to be done about a log that is not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// Nothing: it is being looked up, or its servers cannot be reached, which their store reports.
+    Opening,
+    /// What stands in the way is somebody's to remove. The store tries again by itself.
+    Waiting,
+    /// What stands in the way is somebody's to remove, and whoever asked has to ask again.
+    Failed,
+}
+
+impl OpenError {
+    /// A log that is not opened before somebody asks again.
+    #[must_use]
+    pub fn failed(name: &str, reason: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason: reason.into(),
+            outlook: Outlook::Failed,
+        }
+    }
 }
 
 /// Whether a store can keep its promises.
@@ -414,8 +439,5 @@ pub fn check_name(name: &str) -> Result<(), OpenError> {
         return Ok(());
     }
     let reason = format!("a name has 1 to 512 bytes, this one has {}", name.len());
-    Err(OpenError {
-        name: name.to_owned(),
-        reason,
-    })
+    Err(OpenError::failed(name, reason))
 }

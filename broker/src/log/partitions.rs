@@ -113,8 +113,10 @@ impl Partitions {
     #[must_use]
     pub fn of(&self, event: &Event) -> &Arc<dyn Log> {
         let logs = self.takers();
+        if logs.len() == 1 {
+            return self.first();
+        }
         match event.attribute(PARTITION_KEY) {
-            _ if logs.len() == 1 => self.first(),
             Some(key) => &logs[place(key.text.as_bytes(), logs.len())],
             None => &logs[self.next()],
         }

@@ -62,7 +62,7 @@ fn connect(access: Access, clock: Arc<dyn Clock>, timeout: Duration) -> Connecte
     let counter = Arc::new(watch::Sender::new(0));
     let changes = counter.subscribe();
     let template = Template::new("unnamed");
-    let store = KafkaStore::start(options, template, counter, &tracker, stop.clone());
+    let store = KafkaStore::start(options, template, counter, &tracker, &stop);
     Connected {
         store,
         changes,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use heddle_broker::clock::SystemClock;
 use heddle_broker::log::kafka::{Access, Owner, Template};
 use heddle_broker::log::suite::{ALL, event, fill, opened, read_all, until};
-use heddle_broker::log::{Gap, GapReason, Log, LogStore as _, Partitions, Retention};
+use heddle_broker::log::{AppendError, Gap, GapReason, Log, LogStore as _, Partitions, Retention};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -167,4 +167,28 @@ async fn a_topic_that_is_not_there_yet_is_waited_for() {
     .await;
     make(&server, "late", 3).await;
     assert_eq!(external(&connected, "late").all().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_left_keeps_its_topic_and_no_clients() {
+    let Some(jars) = jars() else { return };
+    let server = Cluster::single(&jars).await;
+    let access = Access::plain(&server.servers());
+    let connected = connect(access.clone(), Arc::new(SystemClock), PATIENCE);
+    let logs = connected.open("left", Retention::default());
+    fill(&**logs.first(), 0..10, 10).await;
+    assert!(!connected.store.is_idle());
+    connected.store.close("left");
+    assert!(connected.store.is_idle());
+    let refused = logs.first().append(vec![event(10, 1)]).unwrap_err();
+    assert!(matches!(refused, AppendError::Closed { .. }), "{refused}");
+    // By itself, while the process goes on.
+    connected.store.end();
+    connected.tracker.close();
+    let ended = tokio::time::timeout(PATIENCE, connected.tracker.wait()).await;
+    ended.expect("the tasks of the store do not end");
+    let again = connect(access, Arc::new(SystemClock), PATIENCE);
+    let logs = again.open("left", Retention::default());
+    assert_eq!(read_all(&**logs.first(), 0).await.0.len(), 10);
+    again.end().await;
 }

@@ -22,6 +22,9 @@ pub const OWNED: &str = "kafkasink-controller";
 /// The topic was there before, and stays.
 pub const EXTERNAL: &str = "external";
 
+/// The finalizer of a sink whose topic may have been made for it.
+pub const FINALIZER: &str = "kafkasinks.eventing.knative.dev";
+
 /// Events become records in the binary mode of the Kafka binding.
 pub const BINARY: &str = "binary";
 /// Events become records in the structured mode of the Kafka binding.
@@ -137,6 +140,13 @@ impl KafkaSink {
     pub fn secret(&self) -> Option<&str> {
         let secret = self.spec.auth.as_ref()?.secret.as_ref()?;
         Some(secret.reference.as_ref()?.name.as_str())
+    }
+
+    /// Whether it stays until its topic is deleted.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let finalizers = self.metadata.finalizers.iter().flatten();
+        finalizers.into_iter().any(|name| name == FINALIZER)
     }
 
     /// The partitions and the replicas of a topic that is made; `None` where it has to be there.

@@ -25,6 +25,8 @@ pub enum Write {
     Spec(Key, Option<String>, Value),
     /// Merge fields into the status of the object, made from this version of it.
     Status(Key, Option<String>, Value),
+    /// Replace the finalizers of the object, made from this version of it.
+    Finalizers(Key, Option<String>, Vec<String>),
 }
 
 /// How a write went.
@@ -79,7 +81,14 @@ impl Writer {
     pub async fn write(&self, write: &Write) -> Result<Written, kube::Error> {
         match write {
             Write::Create(kind, object) => self.create(kind, object).await,
-            Write::Spec(key, version, patch) => self.spec(key, version.as_deref(), patch).await,
+            Write::Spec(key, version, patch) => {
+                let patch = json!({ "metadata": { "resourceVersion": version }, "spec": patch });
+                self.merge(key, &patch).await
+            }
+            Write::Finalizers(key, version, finalizers) => {
+                let metadata = json!({ "resourceVersion": version, "finalizers": finalizers });
+                self.merge(key, &json!({ "metadata": metadata })).await
+            }
             Write::Status(key, version, patch) => self.status(key, version.as_deref(), patch).await,
         }
     }
@@ -99,17 +108,11 @@ impl Writer {
         outcome(written)
     }
 
-    /// Replaces fields of an object's spec, made from the object's version `version`.
-    async fn spec(
-        &self,
-        key: &Key,
-        version: Option<&str>,
-        patch: &Value,
-    ) -> Result<Written, kube::Error> {
-        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": patch });
+    /// Merges fields into an object, but for its status.
+    async fn merge(&self, key: &Key, patch: &Value) -> Result<Written, kube::Error> {
         let written = self
             .api(key)
-            .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
             .await;
         outcome(written)
     }

@@ -307,10 +307,8 @@ pub(crate) async fn open_dead_letters(shared: &Shared) -> Result<Arc<dyn Log>, O
     let open = tools
         .tracker
         .spawn_blocking(move || store.open(&for_task, dead_letter::RETENTION));
-    let log = open.await.unwrap_or_else(|error| {
-        let reason = error.to_string();
-        Err(OpenError { name, reason })
-    })?;
+    let failed = |error: tokio::task::JoinError| Err(OpenError::failed(&name, error.to_string()));
+    let log = open.await.unwrap_or_else(failed)?;
     let first = || {
         let tail = log.stats().next;
         let floor = shared.position.update(|state| {

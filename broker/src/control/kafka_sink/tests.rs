@@ -12,7 +12,8 @@ fn sink(spec: &Value) -> KafkaSink {
     let more = spec.as_object().unwrap().clone();
     whole.as_object_mut().unwrap().extend(more);
     serde_json::from_value(json!({
-        "metadata": {"name": "s", "namespace": "ns", "uid": "u"}, "spec": whole,
+        "metadata": {"name": "s", "namespace": "ns", "uid": "u", "finalizers": ["other", FINALIZER]},
+        "spec": whole,
     }))
     .unwrap()
 }
@@ -86,6 +87,62 @@ fn what_was_made_is_remembered_in_the_status() {
         let again = place(&World::default(), &known).unwrap();
         assert_eq!(again.template.owner, Owner::Readers { made: owned });
     }
+}
+
+fn steps(sink: &KafkaSink, facts: &Facts) -> Vec<Step> {
+    let key = Key::new("KafkaSink", "ns", "s");
+    plan(&world(sink.clone()), facts, &key, Timestamp::UNIX_EPOCH)
+}
+
+/// The finalizers that are written, if any are.
+fn held(steps: &[Step]) -> Option<&[String]> {
+    steps.iter().find_map(|step| match step {
+        Step::Write(Write::Finalizers(_, _, finalizers)) => Some(&**finalizers),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_sink_is_held_before_its_topic_is_made_and_until_it_is_gone() {
+    let mut sink = sink(&json!({"numPartitions": 1, "replicationFactor": 1}));
+    sink.metadata.finalizers = Some(vec!["other".to_owned()]);
+    let first = steps(&sink, &Facts::default());
+    assert_eq!(held(&first).unwrap(), ["other", FINALIZER]);
+    assert_eq!(first.len(), 1, "{first:?}");
+
+    sink.metadata.finalizers = Some(vec!["other".to_owned(), FINALIZER.to_owned()]);
+    assert_eq!(held(&steps(&sink, &Facts::default())), None);
+    let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH);
+    sink.metadata.deletion_timestamp = Some(time);
+    let waits = steps(&sink, &open(true));
+    let removes =
+        |step: &Step| matches!(step, Step::RemoveWhole { name, .. } if *name == log_of(&sink));
+    assert!(waits.iter().any(removes), "{waits:?}");
+    assert_eq!(held(&waits), None);
+
+    let removed = Facts {
+        removed: [log_of(&sink)].into(),
+        ..Facts::default()
+    };
+    let last = steps(&sink, &removed);
+    assert!(!last.iter().any(removes), "{last:?}");
+    assert_eq!(held(&last).unwrap(), ["other"]);
+}
+
+#[test]
+fn a_sink_that_nothing_was_made_for_is_not_held() {
+    let mut sink = sink(&json!({}));
+    sink.metadata.finalizers = None;
+    assert_eq!(held(&steps(&sink, &open(false))), None);
+}
+
+#[test]
+fn a_sink_without_a_way_to_its_topic_is_let_go() {
+    let guarded = json!({"auth": {"secret": {"ref": {"name": "entry"}}}});
+    let mut sink = sink(&guarded);
+    let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH);
+    sink.metadata.deletion_timestamp = Some(time);
+    assert_eq!(held(&steps(&sink, &Facts::default())).unwrap(), ["other"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::publish::{Publisher, Wires};
 use super::stream::Template;
 use super::upkeep::{self, Pace};
 use crate::clock::{Clock, SystemClock};
-use crate::log::{Health, Log, LogStore, OpenError, Retention, check_name};
+use crate::log::{Health, Log, LogStore, OpenError, Outlook, Retention, check_name};
 
 /// The oldest server that keeps the laws: atomic batches came with it.
 const OLDEST: (i64, i64, i64) = (2, 12, 0);
@@ -58,6 +58,9 @@ impl Options {
         }
     }
 }
+
+/// What is going on before anything was found out about a stream.
+const LOOKING_UP: &str = "its stream is being looked up on the NATS server";
 
 /// Logs in the streams of one NATS account.
 #[derive(Clone, Debug)]
@@ -167,8 +170,7 @@ impl LogStore for JetStreamStore {
             return Ok(Arc::clone(log) as Arc<dyn Log>);
         }
         if !logs.opening.contains_key(name) {
-            let reason = "its stream is being looked up on the NATS server".to_owned();
-            logs.opening.insert(name.to_owned(), reason);
+            logs.opening.insert(name.to_owned(), LOOKING_UP.to_owned());
             let (inner, template) = (Arc::clone(&self.inner), self.template.clone());
             let name = name.to_owned();
             self.inner.tracker.spawn(async move {
@@ -177,9 +179,15 @@ impl LogStore for JetStreamStore {
                     .await;
             });
         }
+        let reason = logs.opening.get(name).cloned().unwrap_or_default();
+        let outlook = match self.inner.link.connected() {
+            Ok(_) if reason != LOOKING_UP => Outlook::Waiting,
+            Ok(_) | Err(_) => Outlook::Opening,
+        };
         Err(OpenError {
             name: name.to_owned(),
-            reason: logs.opening.get(name).cloned().unwrap_or_default(),
+            reason,
+            outlook,
         })
     }
 

@@ -36,6 +36,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// A topic that is asked for to see whether anybody answers. It need not exist.
 const ANY_TOPIC: &str = "__consumer_offsets";
 
+/// Why there are no clients of a cluster that can be reached.
+const ENDED: &str = "the clients of the Kafka servers have ended";
+
 pub(super) type Producer = ThreadedProducer<Context>;
 pub(super) type Consumer = BaseConsumer<Context>;
 
@@ -117,11 +120,12 @@ pub(super) struct Cluster {
     pub(super) pending: AtomicUsize,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tracker: TaskTracker,
+    /// The tasks that look after topics, whose readers leave before the clients end.
+    pub(super) upkeeps: TaskTracker,
     pub(super) stop: CancellationToken,
 }
 
-#[derive(Clone)]
-pub(super) struct Producing(pub(super) Producer);
+struct Producing(Producer);
 
 impl std::fmt::Debug for Producing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -147,6 +151,7 @@ impl Cluster {
             pending: AtomicUsize::new(0),
             clock,
             tracker: tracker.clone(),
+            upkeeps: TaskTracker::new(),
             stop,
         });
         tracker.spawn(Arc::clone(&this).run());
@@ -160,16 +165,23 @@ impl Cluster {
             Some(clients) => Ok(clients),
             None => Err(match self.reach.check() {
                 Err(reason) => reason,
-                Ok(()) => "the process is ending".into(),
+                Ok(()) => ENDED.into(),
             }),
         }
     }
 
-    /// The producer, as long as the cluster can be reached; or why not, for people.
-    pub(super) fn producer(&self) -> Result<Producing, Arc<str>> {
-        self.reach.check()?;
-        let producer = self.producer.read().clone();
-        producer.ok_or_else(|| "the process is ending".into())
+    /// Uses the producer, as long as the cluster can be reached; or tells why not, for people. The producer
+    /// stays meanwhile, as its own thread comes here too, and must not be the one that ends it.
+    pub(super) fn with_producer<T>(
+        &self,
+        user: impl FnOnce(Result<&Producer, Arc<str>>) -> T,
+    ) -> T {
+        if let Err(reason) = self.reach.check() {
+            return user(Err(reason));
+        }
+        let producer = self.producer.read();
+        let producer = producer.as_ref().map(|producer| &producer.0);
+        user(producer.ok_or_else(|| ENDED.into()))
     }
 
     async fn run(self: Arc<Self>) {
@@ -179,6 +191,8 @@ impl Cluster {
             tokio::join!(self.watch(), self.tick(), shown::run(&self));
         })
         .await;
+        self.upkeeps.close();
+        self.upkeeps.wait().await;
         // Clients end by talking to servers, which no worker may wait for.
         let clients = self.clients.write().take();
         let producer = self.producer.write().take();
@@ -188,6 +202,7 @@ impl Cluster {
 
     /// Makes the clients; what is wrong with the configuration shows here.
     async fn make(self: &Arc<Self>) {
+        let mut told = String::new();
         loop {
             let this = Arc::clone(self);
             let made = self.tracker.spawn_blocking(move || this.new_clients());
@@ -199,8 +214,11 @@ impl Cluster {
                 }
                 Ok(Err(reason)) | Err(reason) => {
                     let servers = &self.access.servers;
-                    tracing::error!(%reason, servers, "the Kafka servers cannot be used");
+                    if told != reason {
+                        tracing::error!(%reason, servers, "no client for the Kafka servers can be made");
+                    }
                     self.reach.refuse(&reason);
+                    told = reason;
                     tokio::time::sleep(PATIENCE).await;
                 }
             }
@@ -259,7 +277,7 @@ impl Cluster {
             match probe.await {
                 Ok(()) => self.reach.found(),
                 Err(reason) => {
-                    tracing::debug!(reason, "the Kafka servers do not answer");
+                    self.reach.lost(&reason);
                     tokio::time::sleep(PAUSE).await;
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -13,7 +14,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tokio::sync::watch;
 
 use super::access::Sasl;
-use super::produce::Sent;
+use super::produce::Unit;
 use crate::clock::Clock;
 
 /// How long a token is used before it is asked for again. What it says itself is not looked at.
@@ -21,48 +22,72 @@ const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
 /// Whether the cluster can be reached; or why not, for people.
 #[derive(Debug)]
-pub(super) struct Reach(watch::Sender<Result<(), Arc<str>>>);
+pub(super) struct Reach {
+    servers: String,
+    state: watch::Sender<Result<(), Arc<str>>>,
+    /// Whether it was told that the servers are away, so that an outage is one line. Changes with `state`.
+    told: AtomicBool,
+}
 
 impl Reach {
     pub(super) fn new(servers: &str) -> Self {
         let reason = format!("no connection to the Kafka servers {servers} has been made yet");
-        Self(watch::Sender::new(Err(reason.into())))
-    }
-
-    pub(super) fn check(&self) -> Result<(), Arc<str>> {
-        self.0.borrow().clone()
-    }
-
-    pub(super) fn found(&self) {
-        let news = self.0.send_if_modified(|state| {
-            let news = state.is_err();
-            *state = Ok(());
-            news
-        });
-        if news {
-            tracing::info!("the Kafka servers can be reached");
+        Self {
+            servers: servers.to_owned(),
+            state: watch::Sender::new(Err(reason.into())),
+            told: AtomicBool::new(false),
         }
     }
 
-    /// Says that the cluster is away. Only the change is logged, so that an outage is one line.
-    pub(super) fn lost(&self, reason: &str) {
-        let news = self.0.send_if_modified(|state| {
-            let news = state.is_ok();
-            *state = Err(reason.into());
+    pub(super) fn check(&self) -> Result<(), Arc<str>> {
+        self.state.borrow().clone()
+    }
+
+    pub(super) fn found(&self) {
+        let news = self.state.send_if_modified(|state| {
+            let news = state.is_err();
+            *state = Ok(());
+            self.told.store(false, Ordering::Relaxed);
             news
         });
         if news {
-            tracing::warn!(reason, "the Kafka servers cannot be reached");
+            let servers = &self.servers;
+            tracing::info!(servers, "the Kafka servers can be reached");
+        }
+    }
+
+    /// Says that the cluster is away. Whoever finds that out first is heard.
+    pub(super) fn lost(&self, reason: &str) {
+        let news = self.state.send_if_modified(|state| {
+            let news = !self.told.swap(true, Ordering::Relaxed);
+            if news {
+                *state = Err(self.away(reason));
+            }
+            news
+        });
+        if news {
+            let servers = &self.servers;
+            tracing::warn!(
+                reason,
+                servers,
+                "the Kafka servers cannot be reached; events are refused until they can"
+            );
         }
     }
 
     /// Says why there will be no connection.
     pub(super) fn refuse(&self, reason: &str) {
-        self.0.send_modify(|state| *state = Err(reason.into()));
+        self.state
+            .send_modify(|state| *state = Err(self.away(reason)));
+    }
+
+    fn away(&self, reason: &str) -> Arc<str> {
+        let servers = &self.servers;
+        format!("the Kafka servers {servers} cannot be reached: {reason}").into()
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Result<(), Arc<str>>> {
-        self.0.subscribe()
+        self.state.subscribe()
     }
 }
 
@@ -116,9 +141,9 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {}
 
 impl ProducerContext for Context {
-    type DeliveryOpaque = Box<Sent>;
+    type DeliveryOpaque = Arc<Unit>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
-        sent.settle(result);
+    fn delivery(&self, result: &DeliveryResult<'_>, unit: Arc<Unit>) {
+        unit.delivered(result);
     }
 }

@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, PATIENCE};
-use super::produce::{self, MAX_BYTES, MAX_LOG_BYTES, OVERHEAD};
+use super::line::{self, Line};
+use super::produce::{MAX_BYTES, MAX_LOG_BYTES, OVERHEAD, Unit};
 use super::read::{self, Readers, io};
 use super::topic::Topic;
 use crate::event::Event;
@@ -37,8 +38,7 @@ pub(super) struct Shared {
     pub(super) readers: Readers,
     tail: watch::Sender<Offset>,
     pending: AtomicUsize,
-    /// Held while the events of one append are handed over, so that they stand together.
-    sending: Mutex<()>,
+    pub(super) line: Line,
     state: Mutex<State>,
     closed: CancellationToken,
 }
@@ -248,7 +248,7 @@ impl KafkaLog {
             readers: Readers::default(),
             tail: watch::Sender::new(end),
             pending: AtomicUsize::new(0),
-            sending: Mutex::default(),
+            line: Line::default(),
             state: Mutex::new(state),
             closed,
         }))
@@ -300,11 +300,11 @@ impl Log for KafkaLog {
             return Err(AppendError::TooLarge { bytes, limit });
         }
         let unavailable = |reason| AppendError::Unavailable { reason };
-        let producer = shared.cluster.producer().map_err(unavailable)?;
+        shared.cluster.reach.check().map_err(unavailable)?;
         let bytes = sizes.sum::<usize>() + events.len() * OVERHEAD;
         self.reserve(bytes)?;
-        let _one = shared.sending.lock();
-        let outcome = produce::send(&producer, shared, &events, bytes);
+        let (unit, outcome) = Unit::new(shared, events.len(), bytes);
+        line::add(shared, unit, events);
         Ok(Commit::waiting(outcome))
     }
 

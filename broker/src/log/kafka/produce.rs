@@ -1,7 +1,7 @@
 //! Appends on their way, and their acknowledgements.
 //!
-//! The library has the queue: it sends what it is given in the order of each partition, again where it has
-//! to, and keeps the order by numbers that the servers check. What is not acknowledged within the store's
+//! The library sends what it is given (see [`line`](super::line)) in the order of each partition, again where it
+//! has to, and keeps the order by numbers that the servers check. What is not acknowledged within the store's
 //! timeout fails, and the producer of the event decides. An outage therefore costs no memory.
 
 use std::ops::Range;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,7 +18,8 @@ use rdkafka::producer::{BaseRecord, DeliveryResult};
 use tokio::sync::oneshot;
 
 use super::access::Access;
-use super::cluster::{Producing, is_fatal};
+use super::cluster::{Producer, is_fatal};
+use super::line;
 use super::log::Shared;
 use super::record;
 use crate::event::Event;
@@ -32,6 +34,9 @@ pub(super) const OVERHEAD: usize = 512;
 /// The most bytes of one record that the library may send; the topic's own limit is less.
 const MAX_REQUEST: usize = 64 << 20;
 
+/// How long the library waits for more events before it sends those of a partition.
+pub(super) const LINGER: Duration = Duration::from_millis(1);
+
 /// What the producer is told.
 pub(super) fn config(access: &Access, timeout: Duration) -> ClientConfig {
     let timeout = timeout.as_millis().to_string();
@@ -42,7 +47,7 @@ pub(super) fn config(access: &Access, timeout: Duration) -> ClientConfig {
         .set("message.timeout.ms", &timeout)
         .set("request.timeout.ms", &timeout)
         .set("retry.backoff.ms", "50")
-        .set("linger.ms", "1")
+        .set("linger.ms", LINGER.as_millis().to_string())
         .set("message.max.bytes", MAX_REQUEST.to_string())
         // Records go together up to what every server takes; one that is larger goes alone.
         .set("batch.size", "900000")
@@ -58,7 +63,7 @@ pub(super) fn config(access: &Access, timeout: Duration) -> ClientConfig {
 
 /// The events of one append, which succeed or fail together.
 #[derive(Debug)]
-struct Unit {
+pub(super) struct Unit {
     log: Arc<Shared>,
     bytes: usize,
     state: Mutex<State>,
@@ -74,25 +79,49 @@ struct State {
     done: Option<oneshot::Sender<Result<Range<Offset>, AppendError>>>,
 }
 
-/// One event of an append, on its way.
-#[derive(Debug)]
-pub(super) struct Sent(Arc<Unit>);
+impl Unit {
+    /// An append of so many events, with so many bytes, and where its outcome shows.
+    pub(super) fn new(
+        log: &Arc<Shared>,
+        events: usize,
+        bytes: usize,
+    ) -> (
+        Arc<Self>,
+        oneshot::Receiver<Result<Range<Offset>, AppendError>>,
+    ) {
+        let (done, outcome) = oneshot::channel();
+        let unit = Self {
+            log: Arc::clone(log),
+            bytes,
+            state: Mutex::new(State {
+                left: events,
+                offsets: None,
+                error: None,
+                done: Some(done),
+            }),
+        };
+        (Arc::new(unit), outcome)
+    }
 
-impl Sent {
-    /// What became of it.
-    pub(super) fn settle(self, result: &DeliveryResult<'_>) {
+    /// What became of one of them.
+    pub(super) fn delivered(&self, result: &DeliveryResult<'_>) {
         match result {
             Ok(message) => {
                 let offset = u64::try_from(message.offset()).unwrap_or_default();
-                self.0.settle(Ok(offset));
+                self.settle(1, Ok(offset));
             }
-            Err((error, _)) => self.0.settle(Err(error)),
+            Err((error, _)) => self.settle(1, Err(refusal(&self.log, self.bytes, error))),
         }
     }
-}
 
-impl Unit {
-    fn settle(&self, outcome: Result<Offset, &KafkaError>) {
+    /// None of them goes out.
+    pub(super) fn refuse(&self, reason: Arc<str>) {
+        let all = self.state.lock().left;
+        self.settle(all, Err(AppendError::Unavailable { reason }));
+    }
+
+    /// Notes what became of so many of them, and tells when that is all.
+    fn settle(&self, events: usize, outcome: Result<Offset, AppendError>) {
         let mut state = self.state.lock();
         match outcome {
             Ok(offset) => {
@@ -104,11 +133,10 @@ impl Unit {
                 });
             }
             Err(error) => {
-                let refusal = refusal(&self.log, self.bytes, error);
-                state.error.get_or_insert(refusal);
+                state.error.get_or_insert(error);
             }
         }
-        state.left -= 1;
+        state.left -= events;
         if state.left > 0 {
             return;
         }
@@ -126,48 +154,31 @@ impl Unit {
             // A caller that has gone away does not want to know.
             let _gone = done.send(outcome);
         }
+        line::settled(&self.log);
     }
 }
 
-/// Hands the events over to the library. What it does not take at once fails with the rest.
-pub(super) fn send(
-    producer: &Producing,
-    log: &Arc<Shared>,
-    events: &[Event],
-    bytes: usize,
-) -> oneshot::Receiver<Result<Range<Offset>, AppendError>> {
-    let (done, outcome) = oneshot::channel();
-    let unit = Arc::new(Unit {
-        log: Arc::clone(log),
-        bytes,
-        state: Mutex::new(State {
-            left: events.len(),
-            offsets: None,
-            error: None,
-            done: Some(done),
-        }),
-    });
-    let accepted = log.now();
+/// Hands the events of an append over to the library. What it does not take at once fails with the rest.
+pub(super) fn send(producer: &Producer, unit: &Arc<Unit>, events: &[Event], accepted: Timestamp) {
+    let log = &unit.log;
     let form = *log.topic.form.read();
     for event in events {
         let (headers, data) = record::write(event, form, accepted);
         let key = record::key(event);
-        let mut record =
-            BaseRecord::with_opaque_to(&log.topic.name, Box::new(Sent(Arc::clone(&unit))))
-                .partition(log.partition)
-                .timestamp(accepted.as_millisecond())
-                .headers(headers);
+        let mut record = BaseRecord::with_opaque_to(&log.topic.name, Arc::clone(unit))
+            .partition(log.partition)
+            .timestamp(accepted.as_millisecond())
+            .headers(headers);
         if let Some(key) = &key {
             record = record.key(*key);
         }
         if let Some(data) = &data {
             record = record.payload(&**data);
         }
-        if let Err((error, _)) = producer.0.send::<str, [u8]>(record) {
-            unit.settle(Err(&error));
+        if let Err((error, _)) = producer.send::<str, [u8]>(record) {
+            unit.settle(1, Err(refusal(log, unit.bytes, &error)));
         }
     }
-    outcome
 }
 
 /// Why an append was refused, in our terms.
@@ -185,15 +196,14 @@ fn refusal(log: &Shared, bytes: usize, error: &KafkaError) -> AppendError {
             reason: "the process is ending".into(),
         },
         Some(Code::MessageTimedOut) => {
-            let reason = "the Kafka servers did not acknowledge in time";
-            log.cluster.reach.lost(reason);
+            log.cluster.reach.lost("they did not acknowledge in time");
             AppendError::Unavailable {
-                reason: reason.into(),
+                reason: "the Kafka servers did not acknowledge in time".into(),
             }
         }
         _ => {
             if is_fatal(error) {
-                log.cluster.reach.lost("the Kafka producer has given up");
+                log.cluster.reach.lost("the producer has given up");
             }
             AppendError::Unavailable {
                 reason: error.to_string().into(),

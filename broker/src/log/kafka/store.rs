@@ -19,7 +19,7 @@ use super::log::{KafkaLog, Shared};
 use super::topic::{self, Owner, Template, Topic};
 use super::upkeep::{self, Pace};
 use crate::clock::{Clock, SystemClock};
-use crate::log::{Health, Log, LogStore, OpenError, Partitions, Retention, check_name};
+use crate::log::{Health, Log, LogStore, OpenError, Outlook, Partitions, Retention, check_name};
 
 /// How to reach a cluster, and how to treat it.
 #[derive(Clone, Debug)]
@@ -68,8 +68,10 @@ struct Logs {
     opening: BTreeMap<String, Opening>,
     /// Logs whose topics this process has made.
     made: BTreeSet<String>,
-    /// Logs that are gone, whose topics are to be deleted, and the names of those.
-    removing: BTreeMap<String, String>,
+    /// Logs that are gone, whose topics are to be deleted.
+    removing: BTreeMap<String, Removing>,
+    /// Logs whose topics were deleted, until somebody asks.
+    removed: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -79,12 +81,54 @@ struct Open {
     closed: CancellationToken,
 }
 
+/// A log whose topic is being deleted.
+#[derive(Debug)]
+struct Removing {
+    topic: String,
+    /// Whether somebody asks when it is gone.
+    asked: bool,
+}
+
 /// A log whose topic is being looked up.
 #[derive(Debug)]
 struct Opening {
     template: Template,
     /// What is going on, or why it has failed.
     state: String,
+    outlook: Outlook,
+}
+
+impl Logs {
+    /// Lets go of a log.
+    fn close(&mut self, name: &str) {
+        if let Some(open) = self.open.remove(name) {
+            open.closed.cancel();
+        }
+        self.opening.remove(name);
+        self.made.remove(name);
+    }
+
+    fn is_idle(&self) -> bool {
+        let logs = self.open.is_empty() && self.opening.is_empty();
+        logs && self.removing.is_empty() && self.removed.is_empty()
+    }
+}
+
+impl Opening {
+    /// Notes what stands in the way. Whether that is new.
+    ///
+    /// What is gone at the next attempt, as a leader that is not elected yet, is nobody's to remove; and
+    /// that the servers are away is told once for all logs.
+    fn hindered_by(&mut self, reason: String, reached: bool) -> bool {
+        let outlook = match reached && self.state == reason {
+            true => Outlook::Waiting,
+            false => Outlook::Opening,
+        };
+        let news = self.state != reason || self.outlook != outlook;
+        self.state = reason;
+        self.outlook = outlook;
+        news
+    }
 }
 
 impl KafkaStore {
@@ -97,7 +141,7 @@ impl KafkaStore {
         template: Template,
         changes: Arc<watch::Sender<u64>>,
         tracker: &TaskTracker,
-        stop: CancellationToken,
+        stop: &CancellationToken,
     ) -> Self {
         let Options {
             access,
@@ -107,7 +151,7 @@ impl KafkaStore {
         } = options;
         Self {
             inner: Arc::new(Inner {
-                cluster: Cluster::start((access, timeout), clock, tracker, stop),
+                cluster: Cluster::start((access, timeout), clock, tracker, stop.child_token()),
                 pace: Pace { least, most },
                 logs: Mutex::default(),
                 changes,
@@ -123,6 +167,42 @@ impl KafkaStore {
             inner: Arc::clone(&self.inner),
             template,
         }
+    }
+}
+
+/// Coming and going of whole stores.
+impl KafkaStore {
+    /// Lets go of a log that is kept elsewhere now. Nothing of it is removed.
+    pub fn close(&self, name: &str) {
+        self.inner.logs.lock().close(name);
+    }
+
+    /// Removes a log, open or not, and the topic of this store's template where that goes with the log.
+    /// Whether all of it is gone; if not, `changes` grows when it is, and this is to be asked again.
+    #[must_use]
+    pub fn remove_whole(&self, name: &str) -> bool {
+        let mut logs = self.inner.logs.lock();
+        if logs.removed.remove(name) {
+            return true;
+        }
+        if is_owned(self.template.owner, logs.made.contains(name)) {
+            let topic = &self.template.topic;
+            self.inner.delete_topic(&mut logs, name, topic);
+        }
+        logs.close(name);
+        let removing = logs.removing.get_mut(name);
+        removing.map(|removing| removing.asked = true).is_none()
+    }
+
+    /// Whether there is nothing to do here: no log is open, being opened or being removed.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.inner.logs.lock().is_idle()
+    }
+
+    /// Ends the clients of the cluster, and all tasks. The store opens nothing any more.
+    pub fn end(&self) {
+        self.inner.cluster.stop.cancel();
     }
 }
 
@@ -146,6 +226,7 @@ impl LogStore for KafkaStore {
             let opening = Opening {
                 template: self.template.clone(),
                 state,
+                outlook: Outlook::Opening,
             };
             // A task that looks for another topic ends when it sees that it is not wanted.
             logs.opening.insert(name.to_owned(), opening);
@@ -158,11 +239,12 @@ impl LogStore for KafkaStore {
             });
         }
         let opening = logs.opening.get(name);
+        let known = opening.map(|opening| (opening.state.clone(), opening.outlook));
+        let (reason, outlook) = known.unwrap_or((String::new(), Outlook::Opening));
         Err(OpenError {
             name: name.to_owned(),
-            reason: opening
-                .map(|opening| opening.state.clone())
-                .unwrap_or_default(),
+            reason,
+            outlook,
         })
     }
 
@@ -175,19 +257,12 @@ impl LogStore for KafkaStore {
         let opening = logs.opening.remove(name);
         let opening = opening.map(|one| (one.template.topic, one.template.owner));
         let made_here = logs.made.remove(name);
+        logs.removed.remove(name);
         let Some((topic, owner)) = open.or(opening) else {
             return Ok(());
         };
-        if !is_owned(owner, made_here) {
-            return Ok(());
-        }
-        if logs
-            .removing
-            .insert(name.to_owned(), topic.clone())
-            .is_none()
-        {
-            let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
-            self.inner.cluster.tracker.spawn(inner.delete(name, topic));
+        if is_owned(owner, made_here) {
+            self.inner.delete_topic(&mut logs, name, &topic);
         }
         Ok(())
     }
@@ -240,11 +315,9 @@ impl Inner {
                     let Some(opening) = opening.filter(|one| one.template == template) else {
                         return;
                     };
-                    let news = opening.state != reason;
-                    opening.state.clone_from(&reason);
+                    let news = opening.hindered_by(reason, self.cluster.reach.check().is_ok());
                     drop(logs);
                     if news {
-                        tracing::warn!(log = %name, %reason, "a topic could not be opened");
                         self.tell();
                     }
                 }
@@ -264,7 +337,10 @@ impl Inner {
             .check()
             .map_err(|reason| reason.to_string())?;
         // A log that is being removed has to be gone before another one takes its topic.
-        let removed = |logs: &Logs| logs.removing.values().any(|topic| *topic == template.topic);
+        let removed = |logs: &Logs| {
+            let mut removing = logs.removing.values();
+            removing.any(|removing| removing.topic == template.topic)
+        };
         if removed(&self.logs.lock()) {
             return Err("the topic that had its name is being deleted".to_owned());
         }
@@ -327,7 +403,22 @@ impl Inner {
         };
         logs.open.insert(name.to_owned(), open);
         let upkeep = upkeep::run(Arc::clone(topic), shared, self.pace);
+        let upkeep = self.cluster.upkeeps.track_future(upkeep);
         self.cluster.tracker.spawn(upkeep);
+    }
+
+    /// Begins to delete the topic of a log, unless that has begun.
+    fn delete_topic(self: &Arc<Self>, logs: &mut Logs, name: &str, topic: &str) {
+        if logs.removing.contains_key(name) {
+            return;
+        }
+        let removing = Removing {
+            topic: topic.to_owned(),
+            asked: false,
+        };
+        logs.removing.insert(name.to_owned(), removing);
+        let deleting = Arc::clone(self).delete(name.to_owned(), topic.to_owned());
+        self.cluster.tracker.spawn(deleting);
     }
 
     /// Deletes the topic of a log, and tries until it is gone or the process ends. One attempt is always
@@ -351,7 +442,12 @@ impl Inner {
             }
         }
         tracing::info!(topic, "a topic was deleted");
-        self.logs.lock().removing.remove(&name);
+        let mut logs = self.logs.lock();
+        let removing = logs.removing.remove(&name);
+        if removing.is_some_and(|removing| removing.asked) {
+            logs.removed.insert(name);
+        }
+        drop(logs);
         self.tell();
     }
 }

@@ -47,10 +47,7 @@ impl SegmentStore {
     /// When another process has it open, a device fails, or its files are of a later version.
     /// Damage is no error: it is passed over, reported and quarantined.
     pub fn open(dir: &Path, options: SegmentOptions) -> Result<Arc<Self>, OpenError> {
-        let failed = |reason: String| OpenError {
-            name: dir.display().to_string(),
-            reason,
-        };
+        let failed = |reason: String| OpenError::failed(&dir.display().to_string(), reason);
         let SegmentOptions {
             segment_bytes,
             max_pending_bytes,
@@ -234,10 +231,7 @@ impl LogStore for SegmentStore {
         let stream = match streams.by_name.get(name) {
             Some(stream) => Arc::clone(stream),
             None => {
-                let failed = |reason: &str| OpenError {
-                    name: name.into(),
-                    reason: reason.into(),
-                };
+                let failed = |reason: &str| OpenError::failed(name, reason);
                 let encoded = table_len(name);
                 // Each segment starts with the table: it must leave room for events.
                 let room = usize::try_from(self.shared.sizes.segment / 2).unwrap_or(usize::MAX);
@@ -300,10 +294,8 @@ impl LogStore for SegmentStore {
             .by_name
             .entry(name.into())
             .or_insert(stream);
-        Err(OpenError {
-            name: name.into(),
-            reason: format!("it could not be removed: {error}"),
-        })
+        let reason = format!("it could not be removed: {error}");
+        Err(OpenError::failed(name, reason))
     }
 
     fn names(&self) -> Vec<String> {
