@@ -109,11 +109,7 @@ pub async fn up(args: UpArgs, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     let finished = shutdown.run().await?;
     data_dir.remove_endpoints();
     parts.close();
-    Ok(if finished {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(u8::from(!finished)))
 }
 
 /// The bound ports.

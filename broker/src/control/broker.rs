@@ -289,25 +289,24 @@ fn mark_log(
 /// Informational.
 pub const LOG_DURABILITY: &str = "LogDurability";
 
-#[cfg_attr(
-    not(any(feature = "jetstream", feature = "kafka")),
-    allow(unused_variables)
-)]
 pub(super) fn mark_durability(manage: &mut ConditionManager<'_>, store: &StoreKind) {
-    #[cfg(feature = "jetstream")]
-    if let StoreKind::JetStream(place) = store {
-        use crate::log::jetstream::JetStreamStore;
-        match JetStreamStore::doubts(&place.template) {
-            Some((reason, doubt)) => manage.mark_false(LOG_DURABILITY, reason, doubt),
-            None => manage.mark_true(LOG_DURABILITY),
-        }
+    if matches!(store, StoreKind::Segment | StoreKind::Memory) {
+        // One that was moved here has the condition of where it was before.
+        manage.clear(LOG_DURABILITY);
+        return;
     }
-    #[cfg(feature = "kafka")]
-    if let StoreKind::Kafka(place) = store {
-        match place.template.doubts() {
-            Some((reason, doubt)) => manage.mark_false(LOG_DURABILITY, reason, doubt),
-            None => manage.mark_true(LOG_DURABILITY),
+    let doubts = match store {
+        #[cfg(feature = "jetstream")]
+        StoreKind::JetStream(place) => {
+            crate::log::jetstream::JetStreamStore::doubts(&place.template)
         }
+        #[cfg(feature = "kafka")]
+        StoreKind::Kafka(place) => place.template.doubts(),
+        StoreKind::Segment | StoreKind::Memory => None,
+    };
+    match doubts {
+        Some((reason, doubt)) => manage.mark_false(LOG_DURABILITY, reason, doubt),
+        None => manage.mark_true(LOG_DURABILITY),
     }
 }
 

@@ -84,6 +84,21 @@ fn a_broker_that_nobody_moves_says_nothing_of_it() {
 }
 
 #[test]
+fn a_broker_that_was_moved_to_the_disk_says_nothing_of_its_stream() {
+    let mut moved = with_parts(
+        broker(Some("segment")),
+        &json!([{"store": "segment", "move": 1}]),
+    );
+    let doubt = json!({"type": "LogDurability", "status": "False", "reason": "NotReplicated"});
+    let doubt = serde_json::from_value(doubt).unwrap();
+    moved.status.as_mut().unwrap().conditions.push(doubt);
+    let (_, _, status) = planned(moved, &open(&[&format!("{WHOLE}~1-segment")]));
+    let conditions = status["conditions"].as_array().unwrap();
+    let stale = |one: &&Value| one["type"] == "LogDurability";
+    assert_eq!(conditions.iter().find(stale), None);
+}
+
+#[test]
 fn the_steps_of_a_move_follow_what_is_known() {
     let to = format!("{WHOLE}~1-memory");
     let wanted = || broker(Some("memory"));
