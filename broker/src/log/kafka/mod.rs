@@ -9,7 +9,7 @@
 //! * [`cluster`]: the clients of one cluster, and what watches over them.
 //! * [`topic`]: what a topic is made like, and finding or making it.
 //! * [`record`]: an event as a record.
-//! * [`line`]: appends that wait for those before them.
+//! * [`mod@line`]: appends that wait for those before them.
 //! * [`produce`]: appends on their way, and their acknowledgements.
 //! * [`read`]: batches, by a few readers a partition that remember where they are.
 //! * [`log`]: the log.

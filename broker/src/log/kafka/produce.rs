@@ -1,6 +1,6 @@
 //! Appends on their way, and their acknowledgements.
 //!
-//! The library sends what it is given (see [`line`](super::line)) in the order of each partition, again where it
+//! The library sends what it is given (see [`mod@super::line`]) in the order of each partition, again where it
 //! has to, and keeps the order by numbers that the servers check. What is not acknowledged within the store's
 //! timeout fails, and the producer of the event decides. An outage therefore costs no memory.
 
