@@ -1,5 +1,14 @@
-//! The embedded Kubernetes API: durable writes a second, lists, what a Trigger takes in memory,
-//! how soon a watcher sees a change, and starts, with thousands of Triggers.
+//! The embedded Kubernetes API with thousands of Triggers, one row each:
+//!
+//! * creations by 64 clients at a time, each durable: a second, and how long each takes;
+//! * "ready after": from before the first of these creations until the last Trigger is ready, which
+//!   none is before its position is durable and its status says so; what is left of it after the last
+//!   creation; and the syncs that all positions took together;
+//! * what a ready Trigger takes in memory;
+//! * a list of all of them, and how soon one watcher and a thousand see a change;
+//! * starts with all of them;
+//! * deletions by 64 clients at a time; "gone after": from before the first until no consumer is left, and
+//!   until no position is on disk, as the last write of positions tells (to a twentieth of a second).
 
 #![allow(
     clippy::print_stdout,
@@ -19,13 +28,14 @@ use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt};
 use kube::Client;
 use kube::api::{
-    Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    WatchEvent, WatchParams,
 };
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::json;
-use support::process::Heddle;
+use support::process::{Heddle, is_ready};
 use support::stats::spread;
-use support::{Result, procfs, setting};
+use support::{Result, http, procfs, setting};
 use tokio::task::JoinSet;
 
 const KIB: f64 = 1024.0;
@@ -47,8 +57,19 @@ fn bench() -> Result<()> {
     let before = procfs::memory(heddle.process.pid())?.resident;
     runtime.block_on(async {
         let triggers = api(&data).await?;
+        let from = Instant::now();
         fill(&triggers, count).await?;
-        settle(&triggers, count).await
+        let filled = from.elapsed();
+        wait_ready(&triggers, count).await?;
+        let ready = from.elapsed();
+        println!(
+            "{count} Triggers ready after {:.2} s, {:.2} s after the last creation; {} syncs for their \
+             positions",
+            ready.as_secs_f64(),
+            (ready - filled).as_secs_f64(),
+            metric(&heddle, "heddle_position_groups_total")?
+        );
+        anyhow::Ok(())
     })?;
     let after = procfs::memory(heddle.process.pid())?.resident;
     println!(
@@ -73,7 +94,47 @@ fn bench() -> Result<()> {
         spread(&starts).text(0),
         procfs::memory(heddle.process.pid())?.resident
     );
+    let from = Instant::now();
+    runtime.block_on(async { clear(&api(&data).await?, count).await })?;
+    while metrics(&heddle)?.contains("heddle_trigger_backlog{") {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let gone = from.elapsed();
+    let written = last_positions(&heddle)?.duration_since(from);
+    println!(
+        "consumers of {count} deleted Triggers gone after {:.2} s, their positions after {:.2} s",
+        gone.as_secs_f64(),
+        written.as_secs_f64()
+    );
     Ok(())
+}
+
+/// Everything that the process says of itself.
+fn metrics(heddle: &Heddle) -> Result<String> {
+    let (status, text) = http::call(heddle.admin, "GET", "/metrics", "")?;
+    ensure!(status == 200, "the metrics are not there: {status}");
+    Ok(text)
+}
+
+/// What a metric without labels is at.
+fn metric(heddle: &Heddle, name: &str) -> Result<u64> {
+    let metrics = metrics(heddle)?;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.context("a metric that is missing")?.trim().parse()?)
+}
+
+/// When positions were written last, once none have been for three times as long as they wait at most.
+fn last_positions(heddle: &Heddle) -> Result<Instant> {
+    let groups = || metric(heddle, "heddle_position_groups_total");
+    let (mut before, mut last) = (groups()?, Instant::now());
+    while last.elapsed() < Duration::from_millis(1_500) {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = groups()?;
+        if now != std::mem::replace(&mut before, now) {
+            last = Instant::now();
+        }
+    }
+    Ok(last)
 }
 
 async fn client(data: &Path) -> Result<Client> {
@@ -102,13 +163,41 @@ fn trigger(name: &str, attribute: u64) -> serde_json::Value {
     })
 }
 
-/// Creates the Triggers with 64 writers at a time.
+/// Creates the Triggers.
 async fn fill(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
+    let create = |triggers: Api<DynamicObject>, number| async move {
+        let object = serde_json::from_value(trigger(&format!("t-{number}"), number))?;
+        triggers.create(&PostParams::default(), &object).await?;
+        anyhow::Ok(())
+    };
+    each(triggers, count, "creations", create).await
+}
+
+/// Deletes the Triggers.
+async fn clear(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
+    let delete = |triggers: Api<DynamicObject>, number| async move {
+        let name = format!("t-{number}");
+        triggers.delete(&name, &DeleteParams::default()).await?;
+        anyhow::Ok(())
+    };
+    each(triggers, count, "deletions", delete).await
+}
+
+/// Writes that many times, by 64 clients at a time.
+async fn each<F>(
+    triggers: &Api<DynamicObject>,
+    count: u64,
+    what: &str,
+    write: impl Fn(Api<DynamicObject>, u64) -> F + Clone + Send + 'static,
+) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send,
+{
     let next = Arc::new(AtomicU64::new(0));
     let from = Instant::now();
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS {
-        let (triggers, next) = (triggers.clone(), Arc::clone(&next));
+        let (triggers, next, write) = (triggers.clone(), Arc::clone(&next), write.clone());
         writers.spawn(async move {
             let mut latencies = Vec::new();
             loop {
@@ -116,9 +205,8 @@ async fn fill(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
                 if number >= count {
                     return anyhow::Ok(latencies);
                 }
-                let object = serde_json::from_value(trigger(&format!("t-{number}"), number))?;
                 let at = Instant::now();
-                triggers.create(&PostParams::default(), &object).await?;
+                write(triggers.clone(), number).await?;
                 latencies.push(at.elapsed().as_secs_f64() * 1e3);
             }
         });
@@ -128,31 +216,31 @@ async fn fill(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
         latencies.extend(done??);
     }
     println!(
-        "{count} creations by {WRITERS} writers: {:.0}/s, each durable; {} ms each",
+        "{count} {what} by {WRITERS} writers: {:.0}/s, each durable; {} ms each",
         count as f64 / from.elapsed().as_secs_f64(),
         spread(&latencies).text(1)
     );
     Ok(())
 }
 
-/// Waits until all are ready, so that nothing else is being written.
-async fn settle(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
+/// Waits until all are ready. The last that was made is looked at first: to list all of them again and
+/// again would be the most of the work.
+async fn wait_ready(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(120);
+    let last = format!("t-{}", count - 1);
+    let ready = |object: &DynamicObject| is_ready(&object.data);
+    while !ready(&triggers.get(&last).await?) {
+        ensure!(Instant::now() < deadline, "{last} is not ready");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     loop {
-        let list = triggers.list(&Default::default()).await?;
-        let ready = list.iter().filter(|object| {
-            let conditions = object.data["status"]["conditions"].as_array();
-            conditions.is_some_and(|all| {
-                all.iter()
-                    .any(|c| c["type"] == "Ready" && c["status"] == "True")
-            })
-        });
-        let ready = ready.count() as u64;
+        let list = triggers.list(&ListParams::default()).await?;
+        let ready = list.iter().filter(|object| ready(object)).count() as u64;
         if ready >= count {
             return Ok(());
         }
         ensure!(Instant::now() < deadline, "{ready} of {count} are ready");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -179,7 +267,7 @@ async fn list(data: &Path, count: u64) -> Result<()> {
 async fn visible(data: &Path, watchers: u64) -> Result<()> {
     let applier = api(data).await?;
     let version = applier
-        .list_metadata(&kube::api::ListParams::default().limit(1))
+        .list_metadata(&ListParams::default().limit(1))
         .await?
         .metadata
         .resource_version

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use support::api::{Event, fast_retries, trigger};
+use support::disk::{fill, inside, small_disk};
 use support::heddle::Start;
 use support::{Answer, Heddle, Subscriber, data_directory, report, wait};
 use tokio::sync::Semaphore;
@@ -269,48 +270,10 @@ async fn a_second_process_does_not_take_the_data_directory() {
     heddle.accepted("default", &Event::new("1", "t")).await;
 }
 
-/// How to give a process a small disk of its own, where the machine lets us.
-fn small_disk(mount_point: &Path) -> Option<Vec<String>> {
-    let script = format!(
-        "mount -t tmpfs -o size=256m heddle {} && exec \"$@\"",
-        mount_point.display()
-    );
-    let prefix = |namespace: &str| -> Vec<String> {
-        ["unshare", namespace, "sh", "-c", &script, "sh"]
-            .map(str::to_owned)
-            .into()
-    };
-    // As root, or as the root of a user namespace of our own.
-    ["-m", "-rm"].into_iter().map(prefix).find(|line| {
-        let mut probe = std::process::Command::new(&line[0]);
-        let probe = probe.args(&line[1..]).arg("true").output();
-        probe.is_ok_and(|output| output.status.success())
-    })
-}
-
-/// Fills what is left of the disk that the process sees.
-fn fill(inside: &Path) -> PathBuf {
-    let path = inside.join("filler");
-    let mut file = std::fs::File::create(&path).unwrap();
-    let mut block = vec![0_u8; 1 << 20];
-    while !block.is_empty() {
-        match std::io::Write::write(&mut file, &block) {
-            Ok(written) if written > 0 => {}
-            _ => block.truncate(block.len() / 2),
-        }
-    }
-    path
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_and_recovers_by_itself() {
     let (_directory, data) = data_directory();
-    let Some(prefix) = small_disk(&data) else {
-        assert!(
-            std::env::var_os("HEDDLE_REQUIRE_CONFORMANCE").is_none(),
-            "no mount namespace can be made here"
-        );
-        report::line("not run: no mount namespace can be made here for a small disk");
+    let Some(prefix) = small_disk(&data, 256) else {
         return;
     };
     let prefix: Vec<&str> = prefix.iter().map(String::as_str).collect();
@@ -319,8 +282,7 @@ async fn a_full_disk_refuses_and_recovers_by_itself() {
     let object = trigger("all", "default", &subscriber.url("/"), json!({}));
     heddle.create_trigger(&object).await;
 
-    let inside = PathBuf::from(format!("/proc/{}/root{}", heddle.pid(), data.display()));
-    let filler = fill(&inside);
+    let filler = fill(&inside(&heddle, &data));
     let large = "x".repeat(512 << 10);
     let mut acked = Vec::new();
     let mut refusal = None;

@@ -85,7 +85,7 @@ impl World {
         locals.insert("counter", handler);
         let mut registry = Registry::default();
         let options = DispatcherOptions {
-            state: sled::open(state)?,
+            state: sled::Config::new().path(state),
             state_dir: state.to_owned(),
             dead_letters: MemoryStore::new(MemoryOptions::default()),
             locals,

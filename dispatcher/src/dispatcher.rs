@@ -1,7 +1,8 @@
 //! All consumers of a process: what the control plane talks to.
 //!
-//! [`Dispatcher::apply`] starts a consumer, or changes a running one; [`Dispatcher::remove`] ends
-//! one whose resource is gone. Everything else goes on by itself until the two tokens of
+//! [`Dispatcher::apply`] starts a consumer, or changes a running one; [`Dispatcher::begin`] does so
+//! without waiting until its position is durable, so that many can begin together;
+//! [`Dispatcher::remove`] ends one whose resource is gone. Everything else goes on by itself until the two tokens of
 //! [`DispatcherOptions`] say otherwise: after `stop` nothing new is started and attempts under way
 //! may end; after `force` they are given up. In both cases positions are written last.
 
@@ -16,6 +17,7 @@ use heddle_broker::log::{LogStore, Offset, OpenError as LogOpenError, ReadError}
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
@@ -24,7 +26,7 @@ use crate::config::{ConsumerConfig, ConsumerId, Source};
 use crate::consumer::{Ending, Ends, Tools};
 use crate::feed::{Feeds, Seat};
 use crate::metrics::{self, Metrics, Observed};
-use crate::positions::{OpenError, Positions};
+use crate::positions::{Durable, OpenError, Positions, Ticket, Writes};
 use crate::route::{Roads, fnv1a};
 use crate::stats::ConsumerStats;
 use crate::subscriber::LocalSubscribers;
@@ -40,9 +42,9 @@ use parts::Running;
 /// What a dispatcher is opened with.
 #[derive(Debug)]
 pub struct DispatcherOptions {
-    /// Keeps positions, in a tree of its own.
-    pub state: sled::Db,
-    /// The directory that `state` was opened in.
+    /// Opens what keeps positions; once more each time that it has failed.
+    pub state: sled::Config,
+    /// The directory that `state` names.
     pub state_dir: PathBuf,
     /// Keeps the dead letter logs of consumers without a sink.
     pub dead_letters: Arc<dyn LogStore>,
@@ -134,11 +136,14 @@ impl Dispatcher {
             window_bytes,
             total_bytes,
         } = options;
+        let writes = Writes::default();
+        writes.register(registry);
         let positions = Positions::open(
             state,
             state_dir,
             Arc::clone(&dead_letters),
             Arc::clone(&clock),
+            writes,
         )?;
         let connections = CancellationToken::new();
         let with_dead_letters = dead_letters.names().into_iter().collect();
@@ -189,21 +194,36 @@ impl Dispatcher {
     ///
     /// See [`ApplyError`]. Nothing has been started then.
     pub async fn apply(&self, config: ConsumerConfig) -> Result<(), ApplyError> {
+        if let Some(ticket) = self.begin(config).await? {
+            self.positions.wait(ticket).await;
+        }
+        Ok(())
+    }
+
+    /// Like [`Dispatcher::apply`], but returns as soon as the consumer runs. Where it has a new position
+    /// there is a ticket for that, and what is accepted from now on is sure to reach it only once
+    /// [`Dispatcher::durable`] covers it.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApplyError`]. Nothing has been started then.
+    pub async fn begin(&self, config: ConsumerConfig) -> Result<Option<Ticket>, ApplyError> {
         if self.tools.ends.stop.is_cancelled() {
             return Err(ApplyError::Stopped);
         }
-        let fresh = {
-            let _one = self.changes.lock().await;
-            if self.change(&config) {
-                return Ok(());
-            }
-            self.halt(&config.id).await;
-            self.start(config).await?
-        };
-        if fresh {
-            self.positions.settle().await;
+        let _one = self.changes.lock().await;
+        if self.change(&config) {
+            return Ok(None);
         }
-        Ok(())
+        self.halt(&config.id).await;
+        let fresh = self.start(config).await?;
+        Ok(fresh.then(|| self.positions.ask()))
+    }
+
+    /// Which positions have become durable, and why others have not; more as it changes.
+    #[must_use]
+    pub fn durable(&self) -> watch::Receiver<Durable> {
+        self.positions.durable()
     }
 
     /// The resource is gone: ends its consumer, and forgets its position, or keeps it for as long

@@ -25,5 +25,5 @@ mod window;
 mod wire;
 
 pub use dispatcher::{ApplyError, DeadLetters, Dispatcher, DispatcherOptions};
-pub use positions::OpenError;
+pub use positions::{Durable, OpenError, Ticket};
 pub use stats::ConsumerStats;

@@ -16,6 +16,8 @@
 //! | `heddle_delivery_dead_letters_total` | kind, namespace, name, to | dead letters, taken by the `sink` or kept in the `log` |
 //! | `heddle_delivery_dropped_replies_total` | kind, namespace, name | replies whose TTL was used up |
 //! | `heddle_delivery_missing_events_total` | kind, namespace, name, reason | events that were gone from the log before they were looked at |
+//! | `heddle_position_groups_total` | | groups of positions that were written, with one sync each |
+//! | `heddle_position_failures_total` | | times that the store of positions failed; it is tried again until it works |
 //! | `heddle_redrive_events_total` | kind, namespace, name, outcome | dead letters that were redriven, by what came of them |
 //!
 //! `outcome` of an attempt is `delivered`, `failed`, `reply_failed`, `dead_letter_failed` or `keep_failed`;

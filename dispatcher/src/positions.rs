@@ -3,7 +3,12 @@
 //! A consumer's task changes its [`Position`] in memory, event by event. One task
 //! ([`Positions::run`]) writes the changed ones in one batch, at most every [`INTERVAL`], and
 //! flushes. What a crash loses is therefore half a second of progress: events are delivered again,
-//! none is lost. There is never more than one flush at a time; concurrent ones can lock up sled.
+//! none is lost.
+//!
+//! A new consumer is not to be called ready before its position is durable. So its maker asks for a
+//! [`Ticket`] with [`Positions::ask`], on which the writer does not wait for the interval; what
+//! comes up during one write goes into the next, so that however many start at once share a sync.
+//! [`Positions::durable`] tells which tickets are good, and why none gets good while that is so.
 //!
 //! ```text
 //!   position/<kind>/<namespace>/<name>          -> JSON: uid, log, cursor, ride, grace, redriven
@@ -45,6 +50,7 @@ use tracing::{error, warn};
 
 use crate::config::ConsumerId;
 
+mod disk;
 mod ledger;
 mod ride;
 mod state;
@@ -52,6 +58,8 @@ mod state;
 mod tests;
 mod write;
 
+use disk::Disk;
+pub(crate) use disk::{DiskError, Writes};
 use ledger::Ledger;
 pub(crate) use ride::Ride;
 use ride::RideId;
@@ -62,7 +70,6 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 /// How often positions whose grace has ended are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
-const TREE: &str = "dispatcher/positions";
 const POSITION: &str = "position/";
 const RETRY: &str = "retry/";
 const RIDE: &str = "ride/";
@@ -70,7 +77,32 @@ const RIDE: &str = "ride/";
 /// The positions could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("the positions of consumers cannot be read: {0}")]
-pub struct OpenError(#[from] sled::Error);
+pub struct OpenError(#[from] DiskError);
+
+/// Good once everything that was changed before it was asked for is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What has become durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durable {
+    through: u64,
+    failure: Option<Arc<str>>,
+}
+
+impl Durable {
+    /// Whether everything that was changed before the ticket was asked for is durable.
+    #[must_use]
+    pub fn covers(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.through
+    }
+
+    /// Why the last write failed, if it did. It is tried again until it succeeds.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Arc<str>> {
+        self.failure.as_ref()
+    }
+}
 
 /// A log that is released.
 #[derive(Clone, Debug)]
@@ -91,11 +123,8 @@ struct Changes {
 /// All positions.
 #[derive(Debug)]
 pub(crate) struct Positions {
-    db: sled::Db,
-    /// Where `db` keeps its files.
-    dir: PathBuf,
+    disk: Disk,
     dead_letters: Arc<dyn LogStore>,
-    tree: sled::Tree,
     clock: Arc<dyn Clock>,
     changes: Arc<Changes>,
     known: Mutex<HashMap<Arc<str>, Arc<Position>>>,
@@ -108,36 +137,35 @@ pub(crate) struct Positions {
     ledger: Mutex<Ledger>,
     logs: Mutex<BTreeMap<Arc<str>, Served>>,
     wanted: watch::Sender<u64>,
-    written: watch::Sender<u64>,
+    durable: watch::Sender<Durable>,
 }
 
 impl Positions {
-    /// Opens the positions in `db`.
+    /// Opens the positions in the store of `config`, which keeps its files in `dir`.
     pub(crate) fn open(
-        db: sled::Db,
+        config: sled::Config,
         dir: PathBuf,
         dead_letters: Arc<dyn LogStore>,
         clock: Arc<dyn Clock>,
+        writes: Writes,
     ) -> Result<Arc<Self>, OpenError> {
-        let tree = db.open_tree(TREE)?;
+        let disk = Disk::open(config, dir, writes).map_err(DiskError::from)?;
         let changes = Arc::<Changes>::default();
         let mut ledger = Ledger::default();
         let mut rides = HashMap::new();
-        for entry in tree.scan_prefix(RIDE) {
-            let (key, value) = entry?;
-            if let Some((id, at)) = restore_ride(&key, &value) {
+        disk.scan(RIDE, |key, value| {
+            if let Some((id, at)) = restore_ride(key, value) {
                 ledger.set_ride(id, at);
                 rides.insert(id, at);
             }
-        }
+        })?;
         let mut known: HashMap<Arc<str>, Arc<Position>> = HashMap::new();
         let mut graced = HashSet::new();
-        for entry in tree.scan_prefix(POSITION) {
-            let (key, value) = entry?;
-            let Some(name) = text_after(&key, POSITION) else {
-                continue;
+        disk.scan(POSITION, |key, value| {
+            let Some(name) = text_after(key, POSITION) else {
+                return;
             };
-            let state = State::restore(&value, &rides).unwrap_or_else(|reason| {
+            let state = State::restore(value, &rides).unwrap_or_else(|reason| {
                 error!(
                     consumer = name,
                     error = reason,
@@ -153,17 +181,12 @@ impl Positions {
             }
             let position = Position::new(name.into(), state, Arc::clone(&changes));
             known.insert(Arc::clone(&position.name), position);
-        }
-        for entry in tree.scan_prefix(RETRY) {
-            let (key, value) = entry?;
-            restore_retry(&known, &key, &value);
-        }
+        })?;
+        disk.scan(RETRY, |key, value| restore_retry(&known, key, value))?;
         let last_ride = rides.keys().max().copied().unwrap_or_default();
         Ok(Arc::new(Self {
-            db,
-            dir,
+            disk,
             dead_letters,
-            tree,
             clock,
             changes,
             known: Mutex::new(known),
@@ -174,7 +197,7 @@ impl Positions {
             ledger: Mutex::new(ledger),
             logs: Mutex::default(),
             wanted: watch::Sender::new(0),
-            written: watch::Sender::new(0),
+            durable: watch::Sender::default(),
         }))
     }
 
@@ -320,17 +343,32 @@ impl Positions {
         }
     }
 
-    /// Waits until everything that has been changed so far is durable.
-    pub(crate) async fn settle(&self) {
-        let mut target = 0;
+    /// Has everything that has been changed so far written, without waiting for the interval.
+    pub(crate) fn ask(&self) -> Ticket {
+        let mut ticket = Ticket(0);
         self.wanted.send_modify(|wanted| {
             *wanted += 1;
-            target = *wanted;
+            ticket = Ticket(*wanted);
         });
         self.changes.wake.notify_one();
-        let mut written = self.written.subscribe();
+        ticket
+    }
+
+    /// What has become durable so far, and more as it does.
+    pub(crate) fn durable(&self) -> watch::Receiver<Durable> {
+        self.durable.subscribe()
+    }
+
+    /// Waits until everything that has been changed so far is durable.
+    pub(crate) async fn settle(&self) {
+        self.wait(self.ask()).await;
+    }
+
+    /// Waits until a ticket is good.
+    pub(crate) async fn wait(&self, ticket: Ticket) {
+        let mut durable = self.durable();
         // The sender lives as long as `self`.
-        let _ = written.wait_for(|written| *written >= target).await;
+        let _ = durable.wait_for(|durable| durable.covers(ticket)).await;
     }
 
     /// Writes changed positions until `end`, and once more then.
@@ -344,34 +382,48 @@ impl Positions {
             let last = end.is_cancelled();
             let wanted = *self.wanted.borrow();
             let this = Arc::clone(&self);
-            let error = match tracker.spawn_blocking(move || this.write()).await {
-                Ok(Ok(())) => {
-                    self.written.send_replace(wanted);
-                    None
-                }
+            let failure = match tracker.spawn_blocking(move || this.write()).await {
+                Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
-            if let Some(error) = &error {
-                warn!(
-                    error,
-                    "positions could not be written; a restart would deliver events again"
-                );
-            }
+            let failed = failure.is_some();
+            self.tell(wanted, failure);
             if last {
                 return;
             }
-            if error.is_some() {
+            if failed {
                 end.run_until_cancelled(tokio::time::sleep(INTERVAL)).await;
                 self.changes.wake.notify_one();
             }
         }
     }
 
+    /// Tells how a write went that covers the tickets up to `wanted`.
+    fn tell(&self, wanted: u64, failure: Option<String>) {
+        let failure: Option<Arc<str>> = failure.map(Into::into);
+        if let Some(error) = &failure {
+            warn!(
+                error = &**error,
+                "positions could not be written; a restart would deliver events again"
+            );
+        }
+        self.durable.send_if_modified(|durable| {
+            let through = match failure {
+                None => wanted,
+                Some(_) => durable.through,
+            };
+            let next = Durable { through, failure };
+            let news = next != *durable;
+            *durable = next;
+            news
+        });
+    }
+
     /// Waits for more changes to write together, unless somebody waits for them.
     async fn gather(&self, end: &CancellationToken) {
         let mut wanted = self.wanted.subscribe();
-        let written = *self.written.borrow();
+        let written = self.durable.borrow().through;
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
             _ = wanted.wait_for(|wanted| *wanted > written) => {}

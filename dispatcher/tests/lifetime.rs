@@ -121,6 +121,44 @@ async fn a_new_consumer_is_durable_when_it_is_applied() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn consumers_that_begin_together_share_a_sync() {
+    let handler = takes_all();
+    let mut world = world(&[("h", &handler)]);
+    let configs = |world: &World| -> Vec<ConsumerConfig> {
+        let latest = |n| ConsumerConfig {
+            start: Start::Latest,
+            ..world.consumer(&format!("t{n}"), "local://h/")
+        };
+        (0..200).map(latest).collect()
+    };
+    let mut durable = world.dispatcher.durable();
+    // Nothing is written meanwhile.
+    let all = tokio::task::unconstrained(async {
+        let mut tickets = Vec::new();
+        for config in configs(&world) {
+            let begun = world.dispatcher.begin(config.clone()).await.unwrap();
+            tickets.push(begun.expect("its position is new"));
+            assert_eq!(world.dispatcher.begin(config).await.unwrap(), None);
+        }
+        assert!(tickets.iter().all(|one| !durable.borrow().covers(*one)));
+        tickets.into_iter().max().unwrap()
+    })
+    .await;
+    durable
+        .wait_for(|durable| durable.covers(all))
+        .await
+        .unwrap();
+    assert_eq!(world.metric("heddle_position_groups_total"), 1);
+
+    world.crash().await;
+    world.publish([event(1)]).await;
+    for config in configs(&world) {
+        assert_eq!(world.dispatcher.begin(config).await.unwrap(), None);
+    }
+    until("all have it", || handler.taken().len() == 200).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_consumers_start() {
     let handlers: Vec<_> = (0..5).map(|_| takes_all()).collect();
     let names = ["earliest", "latest", "offset", "far", "time"];

@@ -200,7 +200,8 @@ async fn reconcile(
     let mut stores = controllers.brokers.changes();
     let mut sources = controllers.sources.changes();
     loop {
-        if shared.queue.is_empty() && writes.is_empty() {
+        let is_idle = shared.queue.is_empty() && writes.is_empty();
+        if is_idle && !controllers.consumers.is_beginning() {
             if controllers.consumers.settle() {
                 push_all(&shared, |_| true);
                 continue;
@@ -219,6 +220,7 @@ async fn reconcile(
                 writes.extend(write.map(|write| carry_out(writer, write)));
             }
             Some(()) = writes.next() => {}
+            keys = controllers.consumers.next() => push(&shared, keys),
             _ = everything.tick() => push_all(&shared, |_| true),
             Ok(()) = stores.changed() => {
                 controllers.brokers.remove_orphans(&shared.world.read());
@@ -302,7 +304,11 @@ fn push_all(shared: &Shared, wanted: impl Fn(&str) -> bool) {
             .map(|object| Key::of("KafkaSink", &**object)),
     );
     drop(world);
-    for key in keys.into_iter().filter(|key| wanted(key.kind)) {
+    push(shared, keys.into_iter().filter(|key| wanted(key.kind)));
+}
+
+fn push(shared: &Shared, keys: impl IntoIterator<Item = Key>) {
+    for key in keys {
         shared.queue.push(key);
     }
 }

@@ -199,9 +199,7 @@ impl Parts {
         let state = sled::Config::new()
             .path(data.state())
             .cache_capacity(STATE_CACHE)
-            .flush_every_ms(None)
-            .open()
-            .with_context(|| format!("{} cannot be opened", data.state().display()))?;
+            .flush_every_ms(None);
         let now = now_of(&clock);
         let kinds = heddle_broker::control::admission::kinds();
         let api = ApiServer::open_for(&data.api(), kinds, now, event_ttl)?;
@@ -220,7 +218,8 @@ impl Parts {
                 total_bytes: TOTAL_BYTES,
             },
             &mut registry,
-        )?;
+        )
+        .with_context(|| format!("{} cannot be opened", data.state().display()))?;
         Ok(Self {
             clock,
             registry: Arc::new(Mutex::new(registry)),

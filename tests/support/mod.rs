@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods)] // Tests run on the machine's clock.
 
 pub(crate) mod api;
+pub(crate) mod disk;
 pub(crate) mod heddle;
 pub(crate) mod http;
 pub(crate) mod kafka;

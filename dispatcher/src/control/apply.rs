@@ -11,10 +11,11 @@ use heddle_crds::world::World;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
-use super::{Facts, LogRef, Step, Wanted, WantedReply, plan};
-use crate::Dispatcher;
+use super::{Facts, LogRef, Runs, Step, Wanted, WantedReply, plan};
 use crate::config::{ConsumerConfig, ConsumerId, ReplyTo, Source};
+use crate::{Dispatcher, Durable, Ticket};
 
 /// Turns Triggers and Subscriptions into consumers.
 #[derive(Debug)]
@@ -22,6 +23,18 @@ pub struct Control {
     dispatcher: Arc<Dispatcher>,
     facts: Facts,
     settled: BTreeMap<String, Settled>,
+    durable: watch::Receiver<Durable>,
+}
+
+/// How what was planned has gone. A later one tells more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ran {
+    /// A status may say what was planned.
+    AsPlanned,
+    /// Otherwise; what is known now makes another plan.
+    Otherwise,
+    /// It is not known yet, for want of a durable position.
+    Waits,
 }
 
 /// A log whose consumers have been applied.
@@ -43,10 +56,24 @@ impl Control {
             ..Facts::default()
         };
         Self {
+            durable: dispatcher.durable(),
             dispatcher,
             facts,
             settled: BTreeMap::new(),
         }
+    }
+
+    /// Waits until there is news of positions that were not durable, and returns the keys that are to
+    /// be looked at again for it. Nothing is lost when this is dropped before it is done.
+    pub async fn next(&mut self) -> Vec<Key> {
+        self.facts.beginning.next(&mut self.durable).await
+    }
+
+    /// Whether consumers wait for their positions to be durable, and nothing is known to be in the way
+    /// of that: [`Control::next`] will have keys soon.
+    #[must_use]
+    pub fn is_beginning(&self) -> bool {
+        self.facts.beginning.goes_on()
     }
 
     /// Forgets the positions of consumers whose resources went while the process was down. To be
@@ -91,7 +118,8 @@ impl Control {
         replaced
     }
 
-    /// Does what is to be done about one key, and returns what is to be written.
+    /// Does what is to be done about one key, and returns what is to be written. What there is to say
+    /// about consumers whose positions are not durable yet comes when their keys come again.
     pub async fn reconcile(
         &mut self,
         world: &RwLock<World>,
@@ -100,32 +128,27 @@ impl Control {
     ) -> Vec<Write> {
         let mut steps = plan(&world.read(), &self.facts, key, now);
         // Statuses are planned for consumers that start.
-        if !self.run(&steps).await {
+        let ran = self.run(&steps, key).await;
+        if ran == Ran::Otherwise {
             steps = plan(&world.read(), &self.facts, key, now);
         }
         let writes = steps.into_iter().filter_map(|step| match step {
+            Step::Write(Write::Status(..)) if ran == Ran::Waits => None,
             Step::Write(write) => Some(write),
             Step::Consume(_) | Step::Stop(_) => None,
         });
         writes.collect()
     }
 
-    /// Starts, changes and stops consumers. False where one newly turned out not to start.
-    async fn run(&mut self, steps: &[Step]) -> bool {
-        let mut as_planned = true;
+    /// Starts, changes and stops consumers.
+    async fn run(&mut self, steps: &[Step], key: &Key) -> Ran {
+        let mut ran = Ran::AsPlanned;
         for step in steps {
             match step {
-                Step::Consume(wanted) => {
-                    let id = &wanted.id;
-                    if self.apply(wanted).await {
-                        self.facts.failed.remove(id);
-                        self.facts.running.insert(id.clone());
-                    } else if !self.facts.running.contains(id) {
-                        as_planned &= !self.facts.failed.insert(id.clone());
-                    }
-                }
+                Step::Consume(wanted) => ran = ran.max(self.consume(wanted, key).await),
                 Step::Stop(id) => {
                     self.facts.failed.remove(id);
+                    self.facts.beginning.remove(id);
                     if self.facts.running.remove(id) {
                         self.dispatcher.remove(id).await;
                     }
@@ -133,19 +156,42 @@ impl Control {
                 Step::Write(_) => {}
             }
         }
-        as_planned
+        ran
     }
 
-    /// Starts or changes a consumer. False when that failed.
-    async fn apply(&self, wanted: &Wanted) -> bool {
-        let Some(config) = self.resolve(wanted) else {
-            return false;
+    /// Starts or changes a consumer that `key` asks for.
+    async fn consume(&mut self, wanted: &Wanted, key: &Key) -> Ran {
+        let id = &wanted.id;
+        let Some(begun) = self.begin(wanted).await else {
+            let is_news = !self.facts.running.contains(id) && self.facts.failed.insert(id.clone());
+            return if is_news {
+                Ran::Otherwise
+            } else {
+                Ran::AsPlanned
+            };
         };
-        let applied = self.dispatcher.apply(config).await;
-        if let Err(error) = &applied {
-            tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
+        let known = self.facts.beginning.contains(id);
+        self.facts.failed.remove(id);
+        self.facts.running.insert(id.clone());
+        if let Some(ticket) = begun {
+            self.facts.beginning.insert(id, ticket, key);
         }
-        applied.is_ok()
+        match self.facts.runs(id, true) {
+            Runs::Yes => Ran::AsPlanned,
+            Runs::NotYet => Ran::Waits,
+            Runs::Unwritten(_) if known => Ran::AsPlanned,
+            Runs::Unwritten(_) => Ran::Otherwise,
+        }
+    }
+
+    /// Starts or changes a consumer. None when that failed; otherwise the ticket for its position, where
+    /// that is new.
+    async fn begin(&self, wanted: &Wanted) -> Option<Option<Ticket>> {
+        let begun = self.dispatcher.begin(self.resolve(wanted)?).await;
+        let begun = begun.inspect_err(|error| {
+            tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
+        });
+        begun.ok()
     }
 
     fn resolve(&self, wanted: &Wanted) -> Option<ConsumerConfig> {

@@ -9,8 +9,14 @@
 //! * [`subscribers`]: the entries of a channel -> consumers of its log.
 //! * [`delivery`]: the delivery specification and annotations, resolved.
 //! * [`apply`]: the executor.
+//! * `beginning`: which consumers wait for their first positions to be durable.
+//!
+//! A status says that a consumer runs only once its position is durable. Until then the writes about
+//! it are held back, and other keys go on; its key comes again when the position is durable, or when
+//! that turns out not to work for now.
 
 pub mod apply;
+mod beginning;
 pub mod delivery;
 pub mod subscribers;
 pub mod subscription;
@@ -28,6 +34,7 @@ use heddle_crds::world::World;
 use jiff::Timestamp;
 
 pub use apply::Control;
+use beginning::Beginning;
 
 use crate::config::{ConsumerId, DeliveryPolicy, Order, Start, Target};
 
@@ -89,14 +96,45 @@ pub struct Facts {
     pub failed: BTreeSet<ConsumerId>,
     /// The logs that are open.
     pub logs: OpenLogs,
+    /// The consumers that run, but whose positions are not durable yet.
+    beginning: Beginning,
+}
+
+/// Whether a consumer runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs<'a> {
+    /// It does, or will once the planned steps have been carried out.
+    Yes,
+    /// Not yet.
+    NotYet,
+    /// Where it begins cannot be written down, for this reason.
+    Unwritten(&'a str),
 }
 
 impl Facts {
     /// Whether a consumer runs once the steps that are being planned have been carried out, so that a
     /// status says what is, not what should be. `starts` says that one of them starts it.
-    fn runs(&self, id: &ConsumerId, starts: bool) -> bool {
-        self.running.contains(id) || (starts && !self.failed.contains(id))
+    fn runs(&self, id: &ConsumerId, starts: bool) -> Runs<'_> {
+        if self.beginning.contains(id) {
+            return match self.beginning.failure() {
+                Some(reason) => Runs::Unwritten(reason),
+                None => Runs::NotYet,
+            };
+        }
+        match self.running.contains(id) || (starts && !self.failed.contains(id)) {
+            true => Runs::Yes,
+            false => Runs::NotYet,
+        }
     }
+}
+
+/// What a status says of a position that cannot be written.
+fn unwritten(reason: &str) -> String {
+    format!(
+        "Where it begins to read cannot be written down: {reason}. Events are delivered, but a crash \
+         could lose those that came before this works again. It is tried twice a second: see to the \
+         disk of the data directory, as by freeing space."
+    )
 }
 
 /// One thing to do.

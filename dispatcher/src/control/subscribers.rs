@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use super::subscription::{Destinations, channel_of, consumer, destinations, entry};
-use super::{Facts, LogRef, Step, Wanted, WantedReply, delivery};
+use super::{Facts, LogRef, Runs, Step, Wanted, WantedReply, delivery, unwritten};
 use crate::config::Target;
 
 pub(super) fn plan(world: &World, facts: &Facts, key: &Key) -> Vec<Step> {
@@ -117,8 +117,9 @@ fn status(facts: &Facts, subscription: &Subscription, wanted: &Wanted) -> Subscr
             "False",
             Some("The Subscription's destinations are not resolved.".to_owned()),
         ),
-        (Some(_), false) => ("Unknown", Some("The subscriber is being added.".to_owned())),
-        (Some(_), true) => ("True", None),
+        (Some(_), Runs::NotYet) => ("Unknown", Some("The subscriber is being added.".to_owned())),
+        (Some(_), Runs::Unwritten(reason)) => ("False", Some(unwritten(reason))),
+        (Some(_), Runs::Yes) => ("True", None),
     };
     SubscriberStatus {
         uid: subscription.uid().unwrap_or_default(),

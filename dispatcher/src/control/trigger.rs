@@ -21,7 +21,7 @@ use kube::api::DynamicObject;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Facts, LogRef, Step, Wanted, WantedReply, delivery};
+use super::{Facts, LogRef, Runs, Step, Wanted, WantedReply, delivery, unwritten};
 use crate::config::{ConsumerId, Start, Target};
 
 pub(super) fn plan(world: &World, facts: &Facts, key: &Key, now: Timestamp) -> Vec<Step> {
@@ -262,7 +262,7 @@ fn status(
     broker: Option<&Broker>,
     id: &ConsumerId,
     found: &Found,
-    runs: bool,
+    runs: Runs<'_>,
     now: Timestamp,
 ) -> TriggerStatus {
     let mut status = trigger.status.clone().unwrap_or_default();
@@ -306,15 +306,22 @@ fn status(
     }
     match &found.filter {
         Err(error) => manage.mark_false(types::SUBSCRIPTION_READY, "FilterInvalid", error),
-        Ok(filter) if runs => {
+        Ok(filter) if runs == Runs::Yes => {
             let (reason, message) = advice(filter);
             manage.mark_true_with_reason(types::SUBSCRIPTION_READY, reason, message);
         }
-        Ok(_) => manage.mark_unknown(
-            types::SUBSCRIPTION_READY,
-            "NotConsuming",
-            "The Trigger does not read its Broker's log yet.",
-        ),
+        Ok(_) => match runs {
+            Runs::Unwritten(reason) => manage.mark_false(
+                types::SUBSCRIPTION_READY,
+                "PositionNotWritten",
+                &unwritten(reason),
+            ),
+            _ => manage.mark_unknown(
+                types::SUBSCRIPTION_READY,
+                "NotConsuming",
+                "The Trigger does not read its Broker's log yet.",
+            ),
+        },
     }
     manage.mark_true_with_reason(
         types::OIDC_IDENTITY_CREATED,

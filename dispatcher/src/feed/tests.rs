@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::ConsumerId;
 use crate::cursor::Cursor;
-use crate::positions::{Position, State as Place};
+use crate::positions::{Position, State as Place, Writes};
 use crate::window::Budget;
 
 /// A feed that reads nothing by itself.
@@ -42,10 +42,11 @@ impl World {
         let store = MemoryStore::new(MemoryOptions::default());
         let log = store.open("log", Retention::default()).unwrap();
         let positions = Positions::open(
-            sled::open(dir.path()).unwrap(),
+            sled::Config::new().path(dir.path()),
             dir.path().to_owned(),
             store,
             Arc::new(SystemClock),
+            Writes::default(),
         )
         .unwrap();
         let feed = Feed {

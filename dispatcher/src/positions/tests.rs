@@ -21,27 +21,48 @@ fn start() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
 }
 
-fn open(dir: &tempfile::TempDir, db: &sled::Db) -> Arc<Positions> {
-    open_at(dir, db, &ManualClock::new(start()))
+fn open(dir: &tempfile::TempDir) -> Arc<Positions> {
+    open_at(dir, &ManualClock::new(start()))
 }
 
-fn open_at(dir: &tempfile::TempDir, db: &sled::Db, clock: &Arc<ManualClock>) -> Arc<Positions> {
+fn open_at(dir: &tempfile::TempDir, clock: &Arc<ManualClock>) -> Arc<Positions> {
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     let dead_letters = MemoryStore::new(MemoryOptions {
         clock: Arc::clone(&clock),
         ..MemoryOptions::default()
     });
-    Positions::open(db.clone(), dir.path().to_owned(), dead_letters, clock).unwrap()
+    let config = sled::Config::new().path(dir.path()).flush_every_ms(None);
+    let (dir, writes) = (dir.path().to_owned(), Writes::default());
+    Positions::open(config, dir, dead_letters, clock, writes).unwrap()
+}
+
+/// What a process finds that starts after this one was killed now.
+fn crashed(dir: &tempfile::TempDir) -> (tempfile::TempDir, Arc<Positions>) {
+    let copy = copied(dir);
+    let positions = open(&copy);
+    (copy, positions)
+}
+
+fn copied(dir: &tempfile::TempDir) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+    }
+    copy
+}
+
+/// How many records there are of a sort.
+fn count(positions: &Positions, prefix: &str) -> usize {
+    let mut count = 0;
+    positions.disk.scan(prefix, |_, _| count += 1).unwrap();
+    count
 }
 
 fn state(next: Offset) -> State {
     State::new("uid".into(), "log".into(), Cursor::at(next), None)
-}
-
-fn database() -> (tempfile::TempDir, sled::Db) {
-    let dir = tempfile::tempdir().unwrap();
-    let db = sled::open(dir.path()).unwrap();
-    (dir, db)
 }
 
 fn waiting(attempts: u32) -> Delivery {
@@ -61,8 +82,8 @@ fn waiting_in(state: &State) -> BTreeMap<Offset, Delivery> {
 
 #[test]
 fn what_was_written_is_found_again() {
-    let (dir, db) = database();
-    let positions = open(&dir, &db);
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
     let position = positions.create(&id("a"), state(10));
     position.update(|state| {
         for offset in 10..20 {
@@ -81,7 +102,7 @@ fn what_was_written_is_found_again() {
     positions.write().unwrap();
     position.update(|state| state.complete(13));
 
-    let again = open(&dir, &db);
+    let (_copy, again) = crashed(&dir);
     let found = again.find(&id("a")).unwrap();
     found.look(|state| {
         assert_eq!((&*state.uid, &*state.log), ("uid", "log"));
@@ -96,8 +117,8 @@ fn what_was_written_is_found_again() {
 
 #[test]
 fn a_new_position_inherits_nothing() {
-    let (dir, db) = database();
-    let positions = open(&dir, &db);
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
     let old = positions.create(&id("a"), state(0));
     old.update(|state| {
         state.cursor.begin(0);
@@ -107,9 +128,8 @@ fn a_new_position_inherits_nothing() {
     positions.write().unwrap();
     positions.create(&id("a"), state(5));
     positions.write().unwrap();
-    let retries = || positions.tree.scan_prefix(RETRY).count();
-    assert_eq!(retries(), 0);
-    let again = open(&dir, &db);
+    assert_eq!(count(&positions, RETRY), 0);
+    let (copy, again) = crashed(&dir);
     let next = |name| {
         again
             .find(&id(name))
@@ -119,29 +139,28 @@ fn a_new_position_inherits_nothing() {
     assert_eq!((next("a"), next("ab")), (5, 7));
     again.forget(&id("a"));
     again.write().unwrap();
-    let last = open(&dir, &db);
+    let (_last, last) = crashed(&copy);
     assert!(last.find(&id("a")).is_none() && last.find(&id("ab")).is_some());
 }
 
 #[test]
 fn a_damaged_record_means_the_oldest_event() {
-    let (dir, db) = database();
-    let positions = open(&dir, &db);
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
     positions.create(&id("a"), state(100));
     positions.write().unwrap();
-    positions
-        .tree
-        .insert("position/trigger/ns/a", b"{".to_vec())
-        .unwrap();
-    let again = open(&dir, &db);
+    let mut damage = sled::Batch::default();
+    damage.insert("position/trigger/ns/a", b"{".to_vec());
+    positions.disk.write(damage).unwrap();
+    let (_copy, again) = crashed(&dir);
     let found = again.find(&id("a")).unwrap();
     assert!(found.look(|state| state.damaged && state.cursor.next() == 0));
 }
 
 #[test]
 fn a_log_is_released_to_the_lowest_durable_floor() {
-    let (dir, db) = database();
-    let positions = open(&dir, &db);
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
     let store = MemoryStore::new(MemoryOptions::default());
     let retention = Retention {
         max_bytes: Some(0),
@@ -181,16 +200,17 @@ fn a_log_is_released_to_the_lowest_durable_floor() {
 
 #[test]
 fn grace_begins_when_the_resource_goes() {
-    let (dir, db) = database();
+    let dir = tempfile::tempdir().unwrap();
     let clock = ManualClock::new(start());
-    let positions = open_at(&dir, &db, &clock);
+    let positions = open_at(&dir, &clock);
     let keep = Some(Duration::from_secs(60));
     let kept = State::new("uid".into(), "log".into(), Cursor::at(3), keep);
     positions.create(&id("a"), kept);
     positions.create(&id("b"), state(4));
     positions.retain(|name| name == id("c").to_string());
     positions.write().unwrap();
-    let positions = open_at(&dir, &db, &clock);
+    drop(positions);
+    let positions = open_at(&dir, &clock);
     assert!(positions.find(&id("b")).is_none(), "there was no grace");
     clock.set(start() + Duration::from_secs(59));
     assert!(positions.find(&id("a")).is_some());
@@ -199,13 +219,13 @@ fn grace_begins_when_the_resource_goes() {
     clock.set(start() + Duration::from_secs(61));
     assert!(positions.find(&id("a")).is_none());
     positions.write().unwrap();
-    assert_eq!(positions.tree.len(), 0);
+    assert_eq!(count(&positions, ""), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_are_told_when_it_is_durable() {
-    let (dir, db) = database();
-    let positions = open(&dir, &db);
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
     let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
     tracker.spawn(Arc::clone(&positions).run(tracker.clone(), end.clone()));
     let waiters = (0..50).map(|n| {
@@ -213,29 +233,65 @@ async fn those_who_wait_are_told_when_it_is_durable() {
         positions.settle()
     });
     futures::future::join_all(waiters).await;
-    assert_eq!(positions.tree.scan_prefix(POSITION).count(), 50);
+    assert_eq!(count(&positions, POSITION), 50);
+    assert_eq!(positions.disk.groups(), 1, "they share a sync");
     let position = positions.find(&id("c1")).unwrap();
     position.update(|state| state.cursor.pass(1_000));
     end.cancel();
     tracker.close();
     tracker.wait().await;
-    let next = open(&dir, &db)
-        .find(&id("c1"))
-        .unwrap()
-        .look(|state| state.cursor.next());
-    assert_eq!(next, 1_000, "the last change is written at the end");
+    assert_eq!(
+        next(&dir, "c1"),
+        1_000,
+        "the last change is written at the end"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_fails_is_told_of_and_made_up_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
+    let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
+    tracker.spawn(Arc::clone(&positions).run(tracker.clone(), end.clone()));
+    positions.create(&id("before"), state(1));
+    positions.settle().await;
+
+    let (file, away) = (dir.path().join("db"), dir.path().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    let mut durable = positions.durable();
+    positions.create(&id("meanwhile"), state(2));
+    positions.forget(&id("before"));
+    let ticket = positions.ask();
+    let told = durable.wait_for(|durable| durable.failure().is_some());
+    assert!(!told.await.unwrap().covers(ticket));
+    positions.create(&id("later"), state(3));
+    // It fails again and again, also when the store is to be opened anew.
+    let failures = positions.disk.failures();
+    tokio::time::sleep(4 * INTERVAL).await;
+    assert!(positions.disk.failures() > failures);
+
+    std::fs::rename(&away, &file).unwrap();
+    positions.wait(ticket).await;
+    assert_eq!(positions.durable().borrow().failure(), None);
+    let (_copy, crashed) = crashed(&dir);
+    let found = |name: &str| crashed.find(&id(name)).is_some();
+    assert!(found("meanwhile") && found("later") && !found("before"));
+    end.cancel();
+    tracker.close();
+    tracker.wait().await;
 }
 
 /// What is found on disk of a consumer: where it goes on, and which ride it was on.
-fn next(dir: &tempfile::TempDir, db: &sled::Db, name: &str) -> Offset {
-    let found = open(dir, db).find(&id(name)).unwrap();
+fn next(dir: &tempfile::TempDir, name: &str) -> Offset {
+    let (_copy, crashed) = crashed(dir);
+    let found = crashed.find(&id(name)).unwrap();
     found.look(|state| state.cursor.next())
 }
 
 #[test]
 fn those_that_ride_are_written_together() {
-    let (dir, db) = database();
-    let positions = open(&dir, &db);
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
     let ride = positions.ride();
     let riders: Vec<_> = (0..100)
         .map(|n| positions.create(&id(&format!("r{n}")), state(5)))
@@ -246,10 +302,10 @@ fn those_that_ride_are_written_together() {
     ride.move_to(5);
     positions.write().unwrap();
     ride.move_to(700);
-    assert_eq!(next(&dir, &db, "r7"), 5, "it is not written yet");
+    assert_eq!(next(&dir, "r7"), 5, "it is not written yet");
     assert!(positions.changes.positions.lock().is_empty());
     positions.write().unwrap();
-    assert_eq!(next(&dir, &db, "r7"), 700);
+    assert_eq!(next(&dir, "r7"), 700);
 
     // One of them is offered an event at 800, and does not take it before all is lost.
     riders[3].update(|state| {
@@ -258,8 +314,8 @@ fn those_that_ride_are_written_together() {
     });
     ride.move_to(900);
     positions.write().unwrap();
-    assert_eq!(next(&dir, &db, "r3"), 800);
-    assert_eq!(next(&dir, &db, "r7"), 900);
+    assert_eq!(next(&dir, "r3"), 800);
+    assert_eq!(next(&dir, "r7"), 900);
 
     // One of them has an event open while it rides.
     riders[4].update(|state| {
@@ -267,7 +323,7 @@ fn those_that_ride_are_written_together() {
     });
     ride.move_to(1_000);
     positions.write().unwrap();
-    let again = open(&dir, &db);
+    let (copy, again) = crashed(&dir);
     let found = again.find(&id("r4")).unwrap();
     found.look(|state| {
         assert_eq!((state.cursor.floor(), state.cursor.next()), (950, 1_000));
@@ -280,25 +336,21 @@ fn those_that_ride_are_written_together() {
     rider.update(|state| state.rides = Some(other.id()));
     other.move_to(2_000);
     again.write().unwrap();
-    assert_eq!(next(&dir, &db, "r5"), 2_000);
-    assert_eq!(next(&dir, &db, "r6"), 1_000);
+    assert_eq!(next(&copy, "r5"), 2_000);
+    assert_eq!(next(&copy, "r6"), 1_000);
     for n in 0..100 {
         let found = again.find(&id(&format!("r{n}"))).unwrap();
         found.update(|state| state.rides = None);
     }
     again.write().unwrap();
     again.write().unwrap();
-    assert_eq!(
-        again.tree.scan_prefix(RIDE).count(),
-        0,
-        "nobody refers to one"
-    );
+    assert_eq!(count(&again, RIDE), 0, "nobody refers to one");
 }
 
 #[test]
 fn a_log_is_released_as_far_as_a_ride_is_durable() {
-    let (dir, db) = database();
-    let positions = open(&dir, &db);
+    let dir = tempfile::tempdir().unwrap();
+    let positions = open(&dir);
     let store = MemoryStore::new(MemoryOptions::default());
     let retention = Retention {
         max_bytes: Some(0),
@@ -334,7 +386,7 @@ fn a_log_is_released_as_far_as_a_ride_is_durable() {
     positions.write().unwrap();
     assert_eq!(log.stats().first, 12);
     // After a restart they stand where the ride was.
-    let again = open(&dir, &db);
+    let (_copy, again) = crashed(&dir);
     again.serve(&"log".into(), &log);
     again
         .find(&id("a"))
@@ -353,8 +405,8 @@ proptest! {
     fn any_history_is_found_again(
         steps in prop::collection::vec((0..3u8, 0..40u64, any::<bool>()), 1..60),
     ) {
-        let (dir, db) = database();
-        let positions = open(&dir, &db);
+        let dir = tempfile::tempdir().unwrap();
+        let positions = open(&dir);
         let position = positions.create(&id("a"), state(0));
         for (what, offset, write) in steps {
             position.update(|state| match what {
@@ -372,10 +424,11 @@ proptest! {
             }
         }
         positions.write().unwrap();
-        let again = open(&dir, &db).find(&id("a")).unwrap();
+        let (_copy, again) = crashed(&dir);
+        let again = again.find(&id("a")).unwrap();
         let here = position.look(|state| (state.cursor.clone(), waiting_in(state)));
         let there = again.look(|state| (state.cursor.clone(), waiting_in(state)));
         prop_assert_eq!(here, there);
-        prop_assert_eq!(positions.tree.scan_prefix(RETRY).count(), position.look(|state| waiting_in(state).len()));
+        prop_assert_eq!(count(&positions, RETRY), position.look(|state| waiting_in(state).len()));
     }
 }

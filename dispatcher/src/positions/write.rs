@@ -1,7 +1,6 @@
 //! Writing positions down, and releasing logs.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -10,7 +9,7 @@ use tracing::warn;
 
 use super::ledger::Stand;
 use super::ride::RideId;
-use super::{POSITION, Position, Positions, RETRY, RIDE, Served};
+use super::{DiskError, POSITION, Position, Positions, RETRY, RIDE, Served};
 use crate::delivery::dead_letter;
 
 /// What one batch says.
@@ -24,7 +23,7 @@ struct Written {
 
 impl Positions {
     /// Writes what has changed, flushes, and releases logs. Blocks.
-    pub(super) fn write(&self) -> Result<(), sled::Error> {
+    pub(super) fn write(&self) -> Result<(), DiskError> {
         self.sweep();
         let forgotten = std::mem::take(&mut *self.forgotten.lock());
         // The order matters: see the second law of rides.
@@ -37,8 +36,7 @@ impl Positions {
                 && written.rides.is_empty()
                 && written.unused.is_empty();
             if !nothing {
-                self.tree.apply_batch(batch)?;
-                self.sync()?;
+                self.disk.write(batch)?;
             }
             Ok(written)
         });
@@ -87,14 +85,13 @@ impl Positions {
         forgotten: &HashSet<String>,
         rides: &[(RideId, Offset)],
         changed: &[Arc<Position>],
-    ) -> Result<(sled::Batch, Written), sled::Error> {
+    ) -> Result<(sled::Batch, Written), DiskError> {
         let mut batch = sled::Batch::default();
         let mut written = Written::default();
         for name in forgotten {
             batch.remove(format!("{POSITION}{name}").into_bytes());
-            for key in self.tree.scan_prefix(format!("{RETRY}{name}/")).keys() {
-                batch.remove(key?);
-            }
+            self.disk
+                .scan(&format!("{RETRY}{name}/"), |key, _| batch.remove(key))?;
         }
         for position in changed {
             written.stands.push(put(&mut batch, position));
@@ -143,14 +140,6 @@ impl Positions {
         for ride in written.unused {
             ledger.remove_ride(ride);
         }
-    }
-
-    /// Makes what was written survive a power cut. sled's flush alone does not on Linux: it leaves
-    /// the bytes to the device's cache, which only an fdatasync empties.
-    fn sync(&self) -> Result<(), sled::Error> {
-        self.db.flush()?;
-        File::open(self.dir.join("db")).and_then(|file| file.sync_data())?;
-        Ok(())
     }
 
     /// Removes the dead letters of consumers whose positions were forgotten, unless they are there

@@ -91,7 +91,7 @@ fn open(
     );
     let mut registry = Registry::default();
     let options = DispatcherOptions {
-        state: sled::open(dir).unwrap(),
+        state: sled::Config::new().path(dir),
         state_dir: dir.to_owned(),
         dead_letters: Arc::clone(store),
         locals: locals.clone(),
@@ -159,6 +159,14 @@ impl World {
     /// How many tasks there are.
     pub fn tasks(&self) -> usize {
         self.tracker.len()
+    }
+
+    /// What a metric without labels is at.
+    pub fn metric(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
     }
 
     /// Ends the dispatcher, gracefully or not, and waits for the end of all its tasks.
