@@ -250,7 +250,7 @@ async fn list(data: &Path, count: u64) -> Result<()> {
     let (mut whole, mut bytes) = (Vec::new(), 0);
     for _ in 0..support::rounds().max(5) {
         let request =
-            http::Request::get("/apis/eventing.knative.dev/v1/triggers").body(Vec::new())?;
+            ::http::Request::get("/apis/eventing.knative.dev/v1/triggers").body(Vec::new())?;
         let at = Instant::now();
         bytes = client.request_text(request).await?.len();
         whole.push(at.elapsed().as_secs_f64() * 1e3);
