@@ -304,25 +304,7 @@ fn status(
         }
         Err((_, reason, message)) => manage.mark_false(types::DEPENDENCY_READY, reason, message),
     }
-    match &found.filter {
-        Err(error) => manage.mark_false(types::SUBSCRIPTION_READY, "FilterInvalid", error),
-        Ok(filter) if runs == Runs::Yes => {
-            let (reason, message) = advice(filter);
-            manage.mark_true_with_reason(types::SUBSCRIPTION_READY, reason, message);
-        }
-        Ok(_) => match runs {
-            Runs::Unwritten(reason) => manage.mark_false(
-                types::SUBSCRIPTION_READY,
-                "PositionNotWritten",
-                &unwritten(reason),
-            ),
-            _ => manage.mark_unknown(
-                types::SUBSCRIPTION_READY,
-                "NotConsuming",
-                "The Trigger does not read its Broker's log yet.",
-            ),
-        },
-    }
+    mark_subscription(&mut manage, &found.filter, runs);
     manage.mark_true_with_reason(
         types::OIDC_IDENTITY_CREATED,
         "authentication-oidc feature disabled",
@@ -331,6 +313,30 @@ fn status(
     status.conditions = conditions;
     mark_group(&mut status, id, broker.is_some_and(brokers::is_on_kafka));
     status
+}
+
+/// Says whether the Trigger's consumer runs.
+fn mark_subscription(
+    manage: &mut ConditionManager<'_>,
+    filter: &Result<Filter, String>,
+    runs: Runs<'_>,
+) {
+    let ready = types::SUBSCRIPTION_READY;
+    match (filter, runs) {
+        (Err(error), _) => manage.mark_false(ready, "FilterInvalid", error),
+        (Ok(filter), Runs::Yes) => {
+            let (reason, message) = advice(filter);
+            manage.mark_true_with_reason(ready, reason, message);
+        }
+        (Ok(_), Runs::NotYet) => manage.mark_unknown(
+            ready,
+            "NotConsuming",
+            "The Trigger does not read its Broker's log yet.",
+        ),
+        (Ok(_), Runs::Unwritten(reason)) => {
+            manage.mark_false(ready, "PositionNotWritten", &unwritten(reason));
+        }
+    }
 }
 
 /// Names the group under which Kafka shows the positions of a Trigger that has some there.
