@@ -15,10 +15,13 @@
 //! Time is a parameter, kept to the second as Kubernetes does.
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::word::Word;
+
+mod condition;
+
+pub use condition::{Condition, Finding};
 
 /// The summary condition of an object that lives on.
 pub const READY: &str = "Ready";
@@ -28,7 +31,7 @@ pub const SUCCEEDED: &str = "Succeeded";
 pub const SEVERITY_INFO: &str = "Info";
 
 /// Whether a condition holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -54,31 +57,6 @@ impl std::fmt::Display for ConditionStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// One observation of an object's state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// The kind of observation, like `Ready`.
-    #[serde(rename = "type")]
-    pub type_: Word,
-    /// True, False or Unknown.
-    #[schemars(with = "String")]
-    pub status: ConditionStatus,
-    /// How bad it is when the status is not True: empty for an error, `Warning` or `Info`.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub severity: Word,
-    /// When the status last changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub last_transition_time: Option<Timestamp>,
-    /// Why, as one CamelCase word for machines.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub reason: Word,
-    /// Why, as a sentence for people.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub message: Word,
 }
 
 /// Finds a condition by its type.
@@ -239,7 +217,7 @@ impl ConditionManager<'_> {
                 .filter(|condition| self.depends_on(&condition.type_) && condition.status == status)
                 // The first of equals, as conditions are sorted by type.
                 .reduce(|best, next| {
-                    if next.last_transition_time > best.last_transition_time {
+                    if next.last_transition_time() > best.last_transition_time() {
                         next
                     } else {
                         best
@@ -268,9 +246,9 @@ impl ConditionManager<'_> {
         let since = self
             .get(type_)
             .filter(|condition| condition.status == status)
-            .and_then(|condition| condition.last_transition_time);
+            .and_then(Condition::last_transition_time);
         self.conditions.retain(|condition| condition.type_ != type_);
-        self.conditions.push(Condition {
+        let finding = Finding {
             type_: type_.into(),
             status,
             severity: if terminal {
@@ -278,10 +256,11 @@ impl ConditionManager<'_> {
             } else {
                 SEVERITY_INFO.into()
             },
-            last_transition_time: Some(since.unwrap_or(self.now)),
             reason: reason.into(),
             message: message.into(),
-        });
+        };
+        let since = since.unwrap_or(self.now);
+        self.conditions.push(Condition::new(finding, Some(since)));
         self.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     }
 }

@@ -22,7 +22,7 @@ type Text = Box<str>;
 static WORDS: LazyLock<Pool<Text>> = LazyLock::new(Pool::default);
 
 /// See the module. A box in an `Arc`, as a pointer to a `str` alone would be two words long.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Word(Option<Arc<Text>>);
 
 impl Word {

@@ -7,10 +7,14 @@
 //! Laws:
 //! - A text is the same when it comes out, whatever it is: one that would not be is held as it is, so
 //!   that reading cannot fail.
-//! - The dictionaries in use are bounded by [`MOST_KINDS`], and a packed text is never longer than
-//!   half of the plain one: a text that is too short or too long, too different or of one kind too
-//!   many is held as it is. A kind takes the latest text that was too different as its dictionary, so
-//!   that it does not keep to one that was an exception.
+//! - A packed text is never longer than half of the plain one: a text that is too short or too long, too
+//!   different or of one kind too many is held as it is.
+//! - A kind takes as its next dictionary a text that its present one made too little of: one that is held
+//!   as it is at once, so that it does not keep to an exception, and one that is merely longer than it
+//!   should be each time that twice as many texts were packed. Objects change their form early, as when
+//!   they get a status, and the one that was seen first is rarely the best.
+//! - So the dictionaries are bounded: by [`MOST_KINDS`], and by the logarithm of the texts of a kind. An
+//!   old one lives as long as an object that was packed with it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,14 +27,41 @@ use parking_lot::Mutex;
 /// dictionary must be within.
 const SHORTEST: usize = 256;
 const LONGEST: usize = 16 * 1024;
+/// Which part of a text is as short as it should become, and what any two objects differ in (name, uid
+/// and times), in bytes.
+const GOOD: usize = 8;
+const OWN: usize = 128;
 /// Kinds that have a dictionary.
 const MOST_KINDS: usize = 256;
 
 /// A text of the kind that it is for.
 type Dictionary = Arc<Box<[u8]>>;
 
-/// Of the whole process, by kind.
-static DICTIONARIES: LazyLock<Mutex<HashMap<Box<str>, Dictionary>>> = LazyLock::new(Mutex::default);
+/// What the texts of one kind are packed with.
+#[derive(Debug)]
+struct Kind {
+    dictionary: Dictionary,
+    /// Texts that were packed, with this dictionary and those before it.
+    packed: u64,
+    /// At how many of them a better dictionary is taken.
+    renewed_at: u64,
+}
+
+impl Kind {
+    /// Counts a text that was packed. True when it should be the next dictionary.
+    fn counts(&mut self, text: &[u8], packed: &[u8]) -> bool {
+        self.packed += 1;
+        self.packed >= self.renewed_at && packed.len() > text.len() / GOOD + OWN
+    }
+
+    fn renew(&mut self, text: &[u8]) {
+        self.dictionary = Arc::new(text.into());
+        self.renewed_at = self.packed.saturating_mul(2).max(1);
+    }
+}
+
+/// Of the whole process, by name.
+static KINDS: LazyLock<Mutex<HashMap<Box<str>, Kind>>> = LazyLock::new(Mutex::default);
 
 /// A text that its owner holds alone.
 #[derive(Clone, Debug)]
@@ -49,28 +80,44 @@ impl Own {
         if !(SHORTEST..=LONGEST).contains(&text.len()) {
             return Self::Plain(text.into());
         }
-        let known = DICTIONARIES.lock().get(kind).cloned();
+        let known = KINDS.lock().get(kind).map(|kind| kind.dictionary.clone());
         let packed = known.and_then(|dictionary| {
             let packed = block::compress_with_dict(&text, &dictionary);
-            let length = u32::try_from(text.len()).ok()?;
             let comes_out = || {
                 let out = block::decompress_with_dict(&packed, text.len(), &dictionary);
                 out.is_ok_and(|out| out == text)
             };
-            (packed.len() <= text.len() / 2 && comes_out()).then(|| Self::Packed {
-                packed: packed.into(),
-                length,
-                dictionary,
-            })
+            (packed.len() <= text.len() / 2 && comes_out()).then_some((packed, dictionary))
         });
-        packed.unwrap_or_else(|| {
-            let text: Box<[u8]> = text.into();
-            let mut dictionaries = DICTIONARIES.lock();
-            if dictionaries.len() < MOST_KINDS || dictionaries.contains_key(kind) {
-                dictionaries.insert(kind.into(), Arc::new(text.clone()));
+        let mut kinds = KINDS.lock();
+        let Some((packed, dictionary)) = packed else {
+            if let Some(kind) = kinds.get_mut(kind) {
+                kind.renew(&text);
+            } else if kinds.len() < MOST_KINDS {
+                let dictionary = Arc::new(text.as_slice().into());
+                let (packed, renewed_at) = (0, 1);
+                kinds.insert(
+                    kind.into(),
+                    Kind {
+                        dictionary,
+                        packed,
+                        renewed_at,
+                    },
+                );
             }
-            Self::Plain(text)
-        })
+            return Self::Plain(text.into());
+        };
+        if let Some(kind) = kinds.get_mut(kind)
+            && kind.counts(&text, &packed)
+        {
+            kind.renew(&text);
+        }
+        Self::Packed {
+            packed: packed.into(),
+            // Bounded by `LONGEST`.
+            length: text.len() as u32,
+            dictionary,
+        }
     }
 
     /// The length of the text in bytes.
@@ -128,6 +175,41 @@ mod tests {
                 Own::Packed { packed, .. } => assert!(packed.len() < text(number).len() / 8),
             }
         }
+    }
+
+    #[test]
+    fn objects_that_get_a_status_get_a_better_dictionary() {
+        let status: String = (0..60_u32)
+            .map(|n| format!("\"{:x}\":1,", 2_654_435_761_u32.wrapping_mul(n)))
+            .collect();
+        let grown = |number| [text(number), status.clone().into_bytes()].concat();
+        Own::new(text(0), "growing");
+        let lengths: Vec<_> = (0..4)
+            .map(|number| match Own::new(grown(number), "growing") {
+                Own::Plain(text) => text.len(),
+                Own::Packed { packed, .. } => packed.len(),
+            })
+            .collect();
+        assert!(lengths[0] > OWN + grown(0).len() / GOOD, "{lengths:?}");
+        assert!(
+            lengths[1..].iter().all(|length| *length < OWN),
+            "{lengths:?}"
+        );
+        // So many dictionaries at most, whatever comes.
+        let noise = |number: u32| {
+            let noise = (0..600_u32)
+                .map(|n| (n.wrapping_mul(number | 1).wrapping_mul(2_654_435_761) >> 24) as u8);
+            [noise.collect(), text(0), text(0), text(0)].concat()
+        };
+        let all: Vec<_> = (0..200)
+            .map(|number| Own::new(noise(number), "growing"))
+            .collect();
+        let used = all.iter().filter_map(|own| match own {
+            Own::Plain(_) => None,
+            Own::Packed { dictionary, .. } => Some(Arc::as_ptr(dictionary)),
+        });
+        let used: std::collections::HashSet<_> = used.collect();
+        assert!((2..12).contains(&used.len()), "{}", used.len());
     }
 
     #[test]

@@ -94,12 +94,12 @@ fn the_transition_time_moves_with_the_status_only() {
         .mark_false("Addressable", "B", "b");
     let condition = find(&conditions, "Addressable").unwrap();
     assert_eq!(
-        (condition.last_transition_time, condition.reason.as_str()),
+        (condition.last_transition_time(), condition.reason.as_str()),
         (Some(at(1)), "B")
     );
     SET.manage(&mut conditions, at(3)).mark_true("Addressable");
     let condition = find(&conditions, "Addressable").unwrap();
-    assert_eq!(condition.last_transition_time, Some(at(3)));
+    assert_eq!(condition.last_transition_time(), Some(at(3)));
     assert_eq!(
         (condition.reason.as_str(), condition.message.as_str()),
         ("", "")

@@ -191,7 +191,7 @@ mod tests {
     use crate::eventing::Trigger;
 
     /// What controllers may know of one more ready Trigger, in bytes.
-    const BOUND: i64 = 2 * 1024;
+    const BOUND: i64 = 1_280;
 
     fn trigger() -> Value {
         let condition = |name: &str| json!({"type": name, "status": "True", "lastTransitionTime": "2026-11-20T12:00:00Z"});

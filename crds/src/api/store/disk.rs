@@ -1,7 +1,7 @@
 //! Objects on disk: sled 0.34, and around it what makes its acknowledgements true.
 //!
-//! The tree `objects` maps `group NUL plural NUL namespace NUL name` to the object's JSON. The
-//! tree `meta` holds `format` (the version of this layout) and `version` (the newest
+//! The tree `objects` maps `group NUL plural NUL namespace NUL name` to the record (`record`) of the
+//! object's JSON. The tree `meta` holds `format` (the version of this layout) and `version` (the newest
 //! resourceVersion that was handed out, 8 bytes, big endian).
 //!
 //! Laws:
@@ -24,12 +24,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use sled::{Batch, Db, Tree};
 
+use super::record::{self, RecordError};
 use crate::api::access::private;
 use crate::api::object::{Key, NotAnObject, Object};
 use crate::api::version;
 use crate::resource::ResourceKind;
 
-const FORMAT: &[u8] = b"1";
+const FORMAT: &[u8] = b"2";
+/// Layouts that this program reads, and makes into its own: all objects of layout 1 were plain JSON.
+const OLDER: &[u8] = b"1";
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// The store has every object in memory itself: this is only for what is being written.
@@ -61,8 +64,8 @@ pub enum DiskError {
     },
     /// The layout is of another version of the program.
     #[error(
-        "the object store has format {found:?}, but this program reads format \"1\": open it with \
-         the version of the program that wrote it"
+        "the object store has format {found:?}, but this program reads the formats \"1\" and \"2\": open \
+         it with the version of the program that wrote it"
     )]
     Format {
         /// The format that was found.
@@ -97,9 +100,19 @@ pub(crate) fn disk_key(kind: &ResourceKind, key: &Key) -> Vec<u8> {
         .into_bytes()
 }
 
-fn read(kind: &ResourceKind, json: &[u8]) -> Result<Object, NotAnObject> {
-    let value = serde_json::from_slice(json)?;
-    Object::from_value(&version::settled(kind, value))
+/// Why an object on disk cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Object(#[from] NotAnObject),
+}
+
+fn read(kind: &ResourceKind, record: &[u8]) -> Result<Object, Unreadable> {
+    let json = record::decode(record)?;
+    let value = serde_json::from_slice(&json).map_err(NotAnObject::from)?;
+    Ok(Object::from_value(&version::settled(kind, value))?)
 }
 
 fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
@@ -143,14 +156,15 @@ impl Disk {
         let objects = db.open_tree("objects")?;
         let meta = db.open_tree("meta")?;
         match meta.get("format")? {
-            None => {
-                meta.insert("format", FORMAT)?;
-            }
             Some(found) if found == FORMAT => {}
-            Some(found) => {
+            Some(found) if found != OLDER => {
                 return Err(DiskError::Format {
                     found: String::from_utf8_lossy(&found).into_owned(),
                 });
+            }
+            // Durable before any record is: an older program must not take them for damaged.
+            Some(_) | None => {
+                meta.insert("format", FORMAT)?;
             }
         }
         let path = dir.join("db");
@@ -186,8 +200,8 @@ impl Disk {
         let prefix = [kind.group.as_str(), &kind.plural, ""].join("\0");
         let mut objects = Vec::new();
         for entry in self.objects.scan_prefix(prefix.as_bytes()) {
-            let (key, json) = entry?;
-            match read(kind, &json) {
+            let (key, record) = entry?;
+            match read(kind, &record) {
                 Ok(object) => objects.push(object),
                 Err(error) => tracing::warn!(
                     key = %String::from_utf8_lossy(&key).replace('\0', "/"),
@@ -205,7 +219,7 @@ impl Disk {
         let mut batch = Batch::default();
         for write in writes {
             match write.json {
-                Some(json) => batch.insert(write.key, json.as_ref()),
+                Some(json) => batch.insert(write.key, &*record::encode(&json)),
                 None => batch.remove(write.key),
             }
         }
@@ -247,5 +261,82 @@ impl Disk {
                 .map_err(failed("syncing", &self.blobs))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind() -> ResourceKind {
+        crate::api::tests::support::kind("Trigger", "triggers", true)
+    }
+
+    fn write(name: &str) -> Write {
+        let conditions: Vec<_> = (0..7)
+            .map(|n| json!({"type": n, "status": "True"}))
+            .collect();
+        let object = json!({
+            "apiVersion": "eventing.knative.dev/v1", "kind": "Trigger",
+            "metadata": {"name": name, "namespace": "default", "resourceVersion": "7"},
+            "status": {"conditions": conditions},
+        });
+        let key = [kind().group.as_str(), &kind().plural, "default", name].join("\0");
+        Write {
+            key: key.into_bytes(),
+            json: Some(object.to_string().into()),
+        }
+    }
+
+    fn names(disk: &Disk) -> Vec<String> {
+        let objects = disk.load(&kind()).unwrap();
+        objects
+            .iter()
+            .map(|object| object.key().name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn a_store_of_the_first_layout_is_read_and_becomes_one_of_the_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let Write { key, json } = write("old");
+        let plain = json.unwrap();
+        {
+            let disk = Disk::open(dir.path()).unwrap();
+            disk.meta.insert("format", OLDER).unwrap();
+            disk.objects.insert(&key, plain.as_ref()).unwrap();
+        }
+        let mut disk = Disk::open(dir.path()).unwrap();
+        disk.commit(vec![write("new")], 8).unwrap();
+        assert_eq!(names(&disk), ["new", "old"]);
+        assert_eq!(disk.meta.get("format").unwrap().unwrap(), FORMAT);
+        let new = disk.objects.get(write("new").key).unwrap().unwrap();
+        assert!(new.len() < plain.len(), "{} bytes", new.len());
+    }
+
+    #[test]
+    fn damaged_records_are_left_out_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut disk = Disk::open(dir.path()).unwrap();
+        disk.commit(vec![write("whole"), write("cut")], 8).unwrap();
+        let key = write("cut").key;
+        let record = disk.objects.get(&key).unwrap().unwrap();
+        let cut = &record[..record.len() / 2];
+        disk.objects.insert(&key, cut).unwrap();
+        assert_eq!(names(&disk), ["whole"]);
+        assert_eq!(disk.objects.get(&key).unwrap().unwrap(), cut);
+    }
+
+    #[test]
+    fn a_store_of_an_unknown_layout_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        disk.meta.insert("format", b"3").unwrap();
+        drop(disk);
+        let refused = Disk::open(dir.path()).unwrap_err();
+        assert!(matches!(refused, DiskError::Format { found } if found == "3"));
     }
 }

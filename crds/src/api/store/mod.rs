@@ -14,6 +14,7 @@ mod expiry;
 mod garbage;
 pub(crate) mod memory;
 pub(crate) mod namespace;
+mod record;
 pub(crate) mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
