@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use hyper::Method;
 use serde_json::{Value, json};
-use support::api::{Event, trigger};
-use support::{Answer, Heddle, Subscriber, data_directory};
+use support::api::{Event, condition, trigger};
+use support::{Answer, Heddle, Subscriber, data_directory, wait};
 use tempfile::TempDir;
 
 async fn up() -> (TempDir, PathBuf, Heddle) {
@@ -130,6 +130,43 @@ async fn a_channel_is_backed_by_another() {
         .await
         .expect(202);
     subscriber.wait_for_id("1").await;
+}
+
+#[tokio::test]
+async fn of_two_channels_with_one_name_the_newer_says_why_it_has_no_address() {
+    let (_directory, _data, heddle) = up().await;
+    let (first, second) = ("inmemorychannels", "natsjetstreamchannels");
+    heddle
+        .create(first, &channel("InMemoryChannel", "one"))
+        .await;
+    heddle.ready(first, "one").await;
+    let newer = json!({
+        "apiVersion": "messaging.knative.dev/v1alpha1", "kind": "NatsJetStreamChannel",
+        "metadata": {"name": "one", "namespace": "default"},
+    });
+    heddle.create(second, &newer).await;
+    let url = format!("{}/one", heddle.resources(second));
+    let reasons = |taken: bool| {
+        let (heddle, url) = (&heddle, &url);
+        wait::until("the reasons of the newer channel", move || async move {
+            let object = heddle.http.get(url).await.json();
+            let all = ["DispatcherReady", "Addressable"]
+                .map(|kind| condition(&object, kind)["reason"].clone());
+            let some = all
+                .iter()
+                .all(|reason| reason.is_string() && (reason == "AddressTaken") == taken);
+            if some {
+                Ok(())
+            } else {
+                Err(object.to_string())
+            }
+        })
+    };
+    reasons(true).await;
+    heddle.ready(first, "one").await;
+    // With the name it gets a reason of its own: there is no server.
+    heddle.delete(first, "one").await;
+    reasons(false).await;
 }
 
 #[tokio::test]

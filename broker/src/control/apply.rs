@@ -226,9 +226,10 @@ impl Control {
                     Ok(stats)
                 }
                 Err(error) => {
-                    let text = error.to_string();
+                    // People know the object that shows it by another name than that of its log.
+                    let reason = error.reason.clone();
                     self.report(error);
-                    Err(text)
+                    Err(reason)
                 }
             };
             news |= self.look_at_store(store, name);

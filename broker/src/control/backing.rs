@@ -86,6 +86,9 @@ pub fn store(world: &World, channel: &Backing<'_>) -> Result<StoreKind, String> 
     (known.store)(world, channel)
 }
 
+/// Why a channel has no address although it may open its log.
+const TAKEN: &str = "A channel of another kind has the name: rename or delete one of them.";
+
 /// Of the channels with one name, the one that has the address.
 fn holder<'a>(world: &'a World, namespace: &str, name: &str) -> Option<Backing<'a>> {
     let namesakes = world
@@ -164,27 +167,21 @@ fn status(
     let (namespace, name) = (channel.namespace(), channel.name());
     status.address = None;
     let trouble = match (refused, facts.logs.get(&log_of(channel))) {
-        (Some(reason), _) => Some(reason.to_owned()),
-        (None, Some(Err(reason))) => Some(reason.clone()),
+        // It has no log as long as another channel has its name.
+        _ if !holds => Some(("AddressTaken", TAKEN.to_owned())),
+        (Some(reason), _) => Some(("LogNotOpen", reason.to_owned())),
+        (None, Some(Err(reason))) => Some(("LogNotOpen", reason.clone())),
         (None, Some(Ok(_))) => None,
-        (None, None) => Some("The channel is being opened.".to_owned()),
+        (None, None) => Some(("LogNotOpen", "The channel is being opened.".to_owned())),
     };
-    match &trouble {
-        None if holds => {
-            manage.mark_true(types::DISPATCHER_READY);
-            manage.mark_true(types::ADDRESSABLE);
-            let url = format!("{}/channels/{namespace}/{name}", facts.ingress_url);
-            status.address = Some(report::address(url));
-        }
-        None => {
-            manage.mark_true(types::DISPATCHER_READY);
-            let reason = "A channel of another kind has the address.";
-            manage.mark_false(types::ADDRESSABLE, "AddressTaken", reason);
-        }
-        Some(reason) => {
-            manage.mark_false(types::DISPATCHER_READY, "LogNotOpen", reason);
-            manage.mark_false(types::ADDRESSABLE, "LogNotOpen", reason);
-        }
+    if let Some((reason, message)) = &trouble {
+        manage.mark_false(types::DISPATCHER_READY, reason, message);
+        manage.mark_false(types::ADDRESSABLE, reason, message);
+    } else {
+        manage.mark_true(types::DISPATCHER_READY);
+        manage.mark_true(types::ADDRESSABLE);
+        let url = format!("{}/channels/{namespace}/{name}", facts.ingress_url);
+        status.address = Some(report::address(url));
     }
     status.addresses = status.address.iter().cloned().collect();
     // The front door of all channels is the process's own ingress, which listens before this runs.
@@ -208,7 +205,8 @@ fn status(
     status.delivery =
         report::dead_letter_sink(&mut manage, types::DEAD_LETTER_SINK_RESOLVED, found);
     report::mark_store(&mut manage, facts.troubles.get(&log_of(channel)));
-    (known.remarks)(world, channel, trouble.as_deref(), &mut manage);
+    let trouble = trouble.as_ref().map(|(_, message)| message.as_str());
+    (known.remarks)(world, channel, trouble, &mut manage);
     status.conditions = conditions;
     status
 }

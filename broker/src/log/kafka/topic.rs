@@ -130,7 +130,8 @@ impl Topic {
         if partitions.is_none() {
             if template.owner == Owner::Others {
                 return Err(format!(
-                    "the topic {name} does not exist; it is not ours to make"
+                    "the topic {name} does not exist: create it (a KafkaSink with numPartitions and \
+                     replicationFactor creates its own)"
                 ));
             }
             if make(clients, template).await? {
