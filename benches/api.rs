@@ -4,7 +4,7 @@
 //! * "ready after": from before the first of these creations until the last Trigger is ready, which
 //!   none is before its position is durable and its status says so; what is left of it after the last
 //!   creation; and the syncs that all positions took together;
-//! * what a ready Trigger takes in memory;
+//! * what a ready Trigger takes in memory, ten seconds later, as allocators give back late;
 //! * a list of all of them, and how soon one watcher and a thousand see a change;
 //! * starts with all of them;
 //! * deletions by 64 clients at a time; "gone after": from before the first until no consumer is left, and
@@ -71,6 +71,7 @@ fn bench() -> Result<()> {
         );
         anyhow::Ok(())
     })?;
+    std::thread::sleep(Duration::from_secs(10));
     let after = procfs::memory(heddle.process.pid())?.resident;
     println!(
         "memory: resident {before:.1} MiB before, {after:.1} MiB with {count} ready Triggers: {:.1} \

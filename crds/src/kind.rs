@@ -8,13 +8,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps,
 };
 use kube::CustomResourceExt;
+use kube::api::ApiResource;
 use serde_json::Value;
 
 use crate::admission::{self, Admit, BySchema, Errors, Nothing};
 use crate::api::stability;
 use crate::publish::publish;
 use crate::resource::{
-    Admission, AdmissionContext, Column, Conversion, FieldError, ResourceKind, Scale,
+    Admission, AdmissionContext, Column, Conversion, Definition, FieldError, ResourceKind, Scale,
 };
 use crate::schema::KindSchema;
 use crate::structural::whole_bounds;
@@ -45,6 +46,8 @@ pub(crate) struct Registered {
     pub(crate) kinds: fn() -> Vec<ResourceKind>,
     /// Makes the definition, for kinds that a cluster does not have of itself.
     pub(crate) definition: Option<fn() -> CustomResourceDefinition>,
+    /// Says where objects of a kind with a definition are stored, without making that.
+    pub(crate) stored: Option<fn() -> ApiResource>,
 }
 
 impl Registered {
@@ -53,6 +56,7 @@ impl Registered {
         Self {
             kinds,
             definition: None,
+            stored: None,
         }
     }
 
@@ -61,6 +65,7 @@ impl Registered {
         Self {
             kinds: kinds::<T>,
             definition: Some(installed::<T>),
+            stored: Some(T::api_resource),
         }
     }
 }
@@ -126,6 +131,7 @@ fn kinds<T: CustomKind>() -> Vec<ResourceKind> {
     };
     let admission: Arc<dyn Admission> = Arc::new(admission::typed::<T>(&stored.schema, namespaced));
     let storage = stored.version.clone();
+    let definition = Definition::new(serde_json::to_string(&crd).ok(), compiled_in::<T>);
     for kind in &mut kinds {
         let stored = Arc::clone(&admission);
         kind.admission = match T::CONVERSION {
@@ -140,12 +146,12 @@ fn kinds<T: CustomKind>() -> Vec<ResourceKind> {
             _ => stored,
         };
         kind.conversion = T::CONVERSION;
-        kind.definition = Some(compiled_in::<T>);
+        kind.definition = Some(definition.clone());
     }
     kinds
 }
 
-/// The definition as an object, which is needed once and kept by nobody.
+/// The definition as an object.
 fn compiled_in<T: CustomKind>() -> Value {
     serde_json::to_value(definition::<T>()).unwrap_or_default()
 }

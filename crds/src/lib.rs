@@ -26,6 +26,8 @@ mod structural;
 pub mod word;
 pub mod world;
 
+use ::kube::api::ApiResource;
+use ::kube::core::GroupVersion;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 pub use crate::duration::parse_duration;
@@ -53,6 +55,23 @@ const KINDS: &[Registered] = &[
 pub fn kinds() -> Vec<ResourceKind> {
     let kinds = KINDS.iter().map(|registered| (registered.kinds)());
     kinds.flatten().collect()
+}
+
+/// Where the API stores the objects of each kind, without what it takes to serve them.
+pub(crate) fn stored() -> Vec<ApiResource> {
+    let mut all = Vec::new();
+    for registered in KINDS {
+        if let Some(stored) = registered.stored {
+            all.push(stored());
+            continue;
+        }
+        let kinds = (registered.kinds)().into_iter();
+        all.extend(kinds.filter(|kind| kind.storage).map(|kind| {
+            let version = GroupVersion::gv(&kind.group, &kind.version);
+            ApiResource::from_gvk_with_plural(&version.with_kind(&kind.kind), &kind.plural)
+        }));
+    }
+    all
 }
 
 /// The definitions of our own kinds, in the order of installation.

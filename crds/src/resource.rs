@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use serde_json::Value;
 
 pub use crate::schema::KindSchema;
@@ -133,8 +135,32 @@ pub struct ResourceKind {
     /// How objects of other versions become objects of this one. Without it they differ in their
     /// `apiVersion` alone.
     pub conversion: Option<Conversion>,
-    /// Makes the CustomResourceDefinition that this is a version of, for kinds that bring theirs.
-    pub definition: Option<fn() -> Value>,
+    /// The CustomResourceDefinition that this is a version of, for kinds that bring theirs.
+    pub definition: Option<Definition>,
+}
+
+/// The CustomResourceDefinition of a kind that is compiled in. Making it is most of what making the kind
+/// takes, and it is wanted once more when the store is opened. So it is kept as text until then, and by
+/// nobody afterwards. Clones share the text.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    text: Arc<Mutex<Option<Box<str>>>>,
+    make: fn() -> Value,
+}
+
+impl Definition {
+    /// Of the definition that `make` makes, which was just made as `text`.
+    pub(crate) fn new(text: Option<String>, make: fn() -> Value) -> Self {
+        let text = Arc::new(Mutex::new(text.map(String::into_boxed_str)));
+        Self { text, make }
+    }
+
+    /// The definition as an object.
+    pub(crate) fn take(&self) -> Value {
+        let text = self.text.lock().take();
+        let kept = text.and_then(|text| serde_json::from_str(&text).ok());
+        kept.unwrap_or_else(self.make)
+    }
 }
 
 impl std::fmt::Debug for ResourceKind {

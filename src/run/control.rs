@@ -30,8 +30,8 @@ use tokio::sync::watch as progress;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Writes under way at once. The API groups them, so that many cost little more than one.
-const WRITES: usize = 64;
+/// Writes under way at once: as many as the API makes durable together.
+const WRITES: usize = 256;
 /// How often everything is looked at again, which repairs what was missed.
 const RESYNC: Duration = Duration::from_secs(300);
 /// How often Brokers are looked at again: what their logs hold changes without an event.

@@ -20,7 +20,7 @@ use super::registry::{Defined, KindId, Registry};
 use super::store::{Change, Happened, Memory, Transaction};
 use super::{SERVER, metadata, write};
 use crate::definitions::{self, FINALIZER, OWN};
-use crate::resource::ResourceKind;
+use crate::resource::{Definition, ResourceKind};
 
 /// Objects that one group deletes because their kind goes.
 const MAX_STEPS: usize = 128;
@@ -46,10 +46,10 @@ pub(crate) fn is_own(registry: &Registry, kind: KindId, name: &str) -> bool {
 /// compiled in once and are not any more. Their objects stay on the disk.
 pub(crate) fn found(transaction: &mut Transaction<'_>) -> Result<(), ApiError> {
     let kind = transaction.registry().definitions();
-    let own: Vec<(String, fn() -> Value)> = transaction
+    let own: Vec<(String, Definition)> = transaction
         .registry()
         .compiled()
-        .filter_map(|kind| Some((name_of(kind), kind.definition?)))
+        .filter_map(|kind| Some((name_of(kind), kind.definition.clone()?)))
         .collect();
     for key in transaction.keys(kind, None) {
         let stale = transaction.get(kind, &key).filter(|object| {
@@ -60,8 +60,8 @@ pub(crate) fn found(transaction: &mut Transaction<'_>) -> Result<(), ApiError> {
             transaction.remove_as(kind, &object, object.value())?;
         }
     }
-    for (name, make) in own {
-        let definition = make();
+    for (name, definition) in own {
+        let definition = definition.take();
         let key = Key::new("", &name);
         let labels = &definition["metadata"]["labels"];
         let mut body = json!({

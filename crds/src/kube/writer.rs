@@ -154,25 +154,9 @@ fn outcome(written: Result<DynamicObject, kube::Error>) -> Result<Written, kube:
 /// Where the API serves a kind of ours, in the version that it stores; an unknown kind gets an address that nobody serves.
 #[must_use]
 pub fn resource_of(kind: &str) -> ApiResource {
-    // Making a kind makes its schema; that is worth doing once.
     static KNOWN: LazyLock<HashMap<String, ApiResource>> = LazyLock::new(|| {
-        let stored = crate::kinds().into_iter().filter(|known| known.storage);
-        let known = stored.map(|known| {
-            let api_version = if known.group.is_empty() {
-                known.version.clone()
-            } else {
-                format!("{}/{}", known.group, known.version)
-            };
-            let resource = ApiResource {
-                group: known.group,
-                version: known.version,
-                api_version,
-                kind: known.kind.clone(),
-                plural: known.plural,
-            };
-            (known.kind, resource)
-        });
-        known.collect()
+        let stored = crate::stored().into_iter();
+        stored.map(|known| (known.kind.clone(), known)).collect()
     });
     KNOWN.get(kind).cloned().unwrap_or_else(|| ApiResource {
         group: String::new(),
@@ -187,7 +171,20 @@ pub fn resource_of(kind: &str) -> ApiResource {
 mod tests {
     use serde_json::json;
 
-    use super::status_patch;
+    use super::{resource_of, status_patch};
+
+    #[test]
+    fn objects_are_written_where_the_api_stores_them() {
+        for kind in crate::kinds().into_iter().filter(|kind| kind.storage) {
+            let resource = resource_of(&kind.kind);
+            assert_eq!(
+                (&resource.group, &resource.version, &resource.plural),
+                (&kind.group, &kind.version, &kind.plural)
+            );
+            let api_version = format!("{}/{}", kind.group, kind.version);
+            assert_eq!(resource.api_version, api_version.trim_start_matches('/'));
+        }
+    }
 
     #[test]
     fn only_what_differs_is_written_and_what_is_gone_is_set_to_null() {
