@@ -70,6 +70,9 @@ pub struct DispatcherOptions {
 /// Between two times that positions are shown where logs are kept.
 const SHOW: Duration = Duration::from_secs(5);
 
+/// Changes that may go on at a time; each may wait for a server, or for the end of deliveries.
+const TURNS: usize = 64;
+
 /// The default of [`DispatcherOptions::window_bytes`].
 pub const WINDOW_BYTES: usize = 8 << 20;
 /// The default of [`DispatcherOptions::total_bytes`].
@@ -101,8 +104,8 @@ type Consumers = Arc<Mutex<HashMap<ConsumerId, Running>>>;
 #[derive(Debug)]
 pub struct Dispatcher {
     consumers: Consumers,
-    /// One change at a time.
-    changes: tokio::sync::Mutex<()>,
+    /// One change of a consumer at a time. Consumers share one of these locks by their names.
+    changes: [tokio::sync::Mutex<()>; TURNS],
     positions: Arc<Positions>,
     feeds: Feeds,
     metrics: Metrics,
@@ -149,7 +152,7 @@ impl Dispatcher {
         let with_dead_letters = dead_letters.names().into_iter().collect();
         let this = Arc::new(Self {
             consumers: Consumers::default(),
-            changes: tokio::sync::Mutex::default(),
+            changes: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             feeds: Feeds::new(Arc::clone(&positions), tracker.clone(), stop.clone()),
             metrics: Metrics::register(registry),
             tools: Arc::new(Tools {
@@ -211,7 +214,7 @@ impl Dispatcher {
         if self.tools.ends.stop.is_cancelled() {
             return Err(ApplyError::Stopped);
         }
-        let _one = self.changes.lock().await;
+        let _one = self.turn(&config.id).lock().await;
         if self.change(&config) {
             return Ok(None);
         }
@@ -229,7 +232,7 @@ impl Dispatcher {
     /// The resource is gone: ends its consumer, and forgets its position, or keeps it for as long
     /// as the consumer was told.
     pub async fn remove(&self, id: &ConsumerId) {
-        let _one = self.changes.lock().await;
+        let _one = self.turn(id).lock().await;
         self.halt(id).await;
         self.positions.forget(id);
         self.metrics.remove(id);
@@ -242,7 +245,7 @@ impl Dispatcher {
     pub async fn suspend(&self, id: &ConsumerId, patience: Duration) -> Option<Offset> {
         let ended = self.consumers.lock().get(id)?.end(Ending::Stop);
         let _ = tokio::time::timeout(patience, ended).await;
-        let _one = self.changes.lock().await;
+        let _one = self.turn(id).lock().await;
         self.halt(id).await;
         let position = self.positions.find(id)?;
         Some(position.look(|state| state.cursor.floor()))
@@ -300,6 +303,11 @@ impl Dispatcher {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.tools.budget.used()
+    }
+
+    /// Who holds this is the only one to change the consumer.
+    fn turn(&self, id: &ConsumerId) -> &tokio::sync::Mutex<()> {
+        &self.changes[fnv1a(&id.name) as usize % TURNS]
     }
 
     /// Changes a running consumer. False when it does not run, or has to be started again.

@@ -201,7 +201,7 @@ async fn reconcile(
     let mut sources = controllers.sources.changes();
     loop {
         let is_idle = shared.queue.is_empty() && writes.is_empty();
-        if is_idle && !controllers.consumers.is_beginning() {
+        if is_idle && !controllers.consumers.is_busy() {
             if controllers.consumers.settle() {
                 push_all(&shared, |_| true);
                 continue;
@@ -210,8 +210,8 @@ async fn reconcile(
             reached.send_replace(Progress::Synced);
         }
         tokio::select! {
-            key = shared.queue.next(), if writes.len() < WRITES => {
-                for write in one(&mut controllers, &shared, &key).await {
+            key = shared.queue.next(), if writes.len() < WRITES && controllers.consumers.has_room() => {
+                for write in one(&mut controllers, &shared, &key) {
                     writes.push(carry_out(writer, write));
                 }
             }
@@ -232,20 +232,13 @@ async fn reconcile(
     }
 }
 
-async fn one(controllers: &mut Controllers, shared: &Shared, key: &Key) -> Vec<Write> {
+fn one(controllers: &mut Controllers, shared: &Shared, key: &Key) -> Vec<Write> {
     let now = controllers.clock.now();
-    controllers.sightings.heed(&shared.world.read(), key);
-    let mut writes = controllers
-        .brokers
-        .reconcile(&shared.world.read(), key, now);
-    writes.extend(
-        controllers
-            .consumers
-            .reconcile(&shared.world, key, now)
-            .await,
-    );
-    let sources = &controllers.sources;
-    writes.extend(sources.reconcile(&shared.world.read(), key, now));
+    let world = &shared.world.read();
+    controllers.sightings.heed(world, key);
+    let mut writes = controllers.brokers.reconcile(world, key, now);
+    writes.extend(controllers.consumers.reconcile(world, key, now));
+    writes.extend(controllers.sources.reconcile(world, key, now));
     writes
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use futures::FutureExt;
 use heddle_broker::control::OpenLogs;
 use heddle_broker::log::Partitions;
 use heddle_crds::kube::queue::Key;
@@ -10,12 +11,12 @@ use heddle_crds::kube::writer::Write;
 use heddle_crds::world::World;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use super::changes::{Changes, Done};
 use super::{Facts, LogRef, Runs, Step, Wanted, WantedReply, plan};
 use crate::config::{ConsumerConfig, ConsumerId, ReplyTo, Source};
-use crate::{Dispatcher, Durable, Ticket};
+use crate::{Dispatcher, Durable};
 
 /// Turns Triggers and Subscriptions into consumers.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct Control {
     dispatcher: Arc<Dispatcher>,
     facts: Facts,
     settled: BTreeMap<String, Settled>,
+    changes: Changes,
     durable: watch::Receiver<Durable>,
 }
 
@@ -33,7 +35,7 @@ enum Ran {
     AsPlanned,
     /// Otherwise; what is known now makes another plan.
     Otherwise,
-    /// It is not known yet, for want of a durable position.
+    /// It is not known yet: a change is under way, or a position is not durable.
     Waits,
 }
 
@@ -60,20 +62,36 @@ impl Control {
             dispatcher,
             facts,
             settled: BTreeMap::new(),
+            changes: Changes::default(),
         }
     }
 
-    /// Waits until there is news of positions that were not durable, and returns the keys that are to
-    /// be looked at again for it. Nothing is lost when this is dropped before it is done.
+    /// Waits until a change of a consumer is done that took its time, or there is news of positions that
+    /// were not durable, and returns the keys that are to be looked at again for it. Nothing is lost when
+    /// this is dropped before it is done.
     pub async fn next(&mut self) -> Vec<Key> {
-        self.facts.beginning.next(&mut self.durable).await
+        tokio::select! {
+            (done, keys) = self.changes.next() => {
+                if let Some(key) = keys.first() {
+                    self.finish(done, key);
+                }
+                keys
+            }
+            keys = self.facts.beginning.next(&mut self.durable) => keys,
+        }
     }
 
-    /// Whether consumers wait for their positions to be durable, and nothing is known to be in the way
-    /// of that: [`Control::next`] will have keys soon.
+    /// Whether changes of consumers are under way, or consumers wait for their positions to be durable and
+    /// nothing is known to be in the way of that: [`Control::next`] will have keys.
     #[must_use]
-    pub fn is_beginning(&self) -> bool {
-        self.facts.beginning.goes_on()
+    pub fn is_busy(&self) -> bool {
+        !self.changes.is_empty() || self.facts.beginning.goes_on()
+    }
+
+    /// Whether another key may be looked at. If not, [`Control::next`] makes room.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.changes.have_room()
     }
 
     /// Forgets the positions of consumers whose resources went while the process was down. To be
@@ -118,19 +136,15 @@ impl Control {
         replaced
     }
 
-    /// Does what is to be done about one key, and returns what is to be written. What there is to say
-    /// about consumers whose positions are not durable yet comes when their keys come again.
-    pub async fn reconcile(
-        &mut self,
-        world: &RwLock<World>,
-        key: &Key,
-        now: Timestamp,
-    ) -> Vec<Write> {
-        let mut steps = plan(&world.read(), &self.facts, key, now);
+    /// Does what is to be done about one key, or starts it, and returns what is to be written. What there
+    /// is to say about consumers that are not done with, or whose positions are not durable yet, comes when
+    /// their keys come again.
+    pub fn reconcile(&mut self, world: &World, key: &Key, now: Timestamp) -> Vec<Write> {
+        let mut steps = plan(world, &self.facts, key, now);
         // Statuses are planned for consumers that start.
-        let ran = self.run(&steps, key).await;
+        let ran = self.run(&steps, key);
         if ran == Ran::Otherwise {
-            steps = plan(&world.read(), &self.facts, key, now);
+            steps = plan(world, &self.facts, key, now);
         }
         let writes = steps.into_iter().filter_map(|step| match step {
             Step::Write(Write::Status(..)) if ran == Ran::Waits => None,
@@ -141,18 +155,12 @@ impl Control {
     }
 
     /// Starts, changes and stops consumers.
-    async fn run(&mut self, steps: &[Step], key: &Key) -> Ran {
+    fn run(&mut self, steps: &[Step], key: &Key) -> Ran {
         let mut ran = Ran::AsPlanned;
         for step in steps {
             match step {
-                Step::Consume(wanted) => ran = ran.max(self.consume(wanted, key).await),
-                Step::Stop(id) => {
-                    self.facts.failed.remove(id);
-                    self.facts.beginning.remove(id);
-                    if self.facts.running.remove(id) {
-                        self.dispatcher.remove(id).await;
-                    }
-                }
+                Step::Consume(wanted) => ran = ran.max(self.consume(wanted, key)),
+                Step::Stop(id) => self.stop(id, key),
                 Step::Write(_) => {}
             }
         }
@@ -160,38 +168,80 @@ impl Control {
     }
 
     /// Starts or changes a consumer that `key` asks for.
-    async fn consume(&mut self, wanted: &Wanted, key: &Key) -> Ran {
+    fn consume(&mut self, wanted: &Wanted, key: &Key) -> Ran {
         let id = &wanted.id;
-        let Some(begun) = self.begin(wanted).await else {
-            let is_news = !self.facts.running.contains(id) && self.facts.failed.insert(id.clone());
-            return if is_news {
-                Ran::Otherwise
-            } else {
-                Ran::AsPlanned
-            };
-        };
-        let known = self.facts.beginning.contains(id);
-        self.facts.failed.remove(id);
-        self.facts.running.insert(id.clone());
-        if let Some(ticket) = begun {
-            self.facts.beginning.insert(id, ticket, key);
+        if self.changes.hold(id, key) {
+            return Ran::Waits;
         }
-        match self.facts.runs(id, true) {
-            Runs::Yes => Ran::AsPlanned,
-            Runs::NotYet => Ran::Waits,
-            Runs::Unwritten(_) if known => Ran::AsPlanned,
-            Runs::Unwritten(_) => Ran::Otherwise,
+        if self.changes.was_refused(wanted) {
+            return Ran::AsPlanned;
+        }
+        let Some(config) = self.resolve(wanted) else {
+            return self.fail(id);
+        };
+        let (dispatcher, wanted) = (Arc::clone(&self.dispatcher), Box::new(wanted.clone()));
+        let change = async move { Done::Begun(wanted, dispatcher.begin(config).await) };
+        match self.changes.start(id, key, change.boxed()) {
+            Some(done) => self.finish(done, key),
+            None => Ran::Waits,
         }
     }
 
-    /// Starts or changes a consumer. None when that failed; otherwise the ticket for its position, where
-    /// that is new.
-    async fn begin(&self, wanted: &Wanted) -> Option<Option<Ticket>> {
-        let begun = self.dispatcher.begin(self.resolve(wanted)?).await;
-        let begun = begun.inspect_err(|error| {
-            tracing::error!(consumer = %wanted.id, %error, "a consumer could not be started");
-        });
-        begun.ok()
+    /// Ends a consumer whose resource is gone.
+    fn stop(&mut self, id: &ConsumerId, key: &Key) {
+        if self.changes.hold(id, key) {
+            return;
+        }
+        self.changes.forget(id);
+        self.facts.failed.remove(id);
+        self.facts.beginning.remove(id);
+        if !self.facts.running.remove(id) {
+            return;
+        }
+        let (dispatcher, gone) = (Arc::clone(&self.dispatcher), id.clone());
+        let change = async move {
+            dispatcher.remove(&gone).await;
+            Done::Removed(gone)
+        };
+        // There is nothing to say of it when it is done.
+        let _ = self.changes.start(id, key, change.boxed());
+    }
+
+    /// Notes what came of a change that `key` asked for.
+    fn finish(&mut self, done: Done, key: &Key) -> Ran {
+        let (id, begun) = match done {
+            Done::Begun(wanted, begun) => (wanted.id, begun),
+            Done::Removed(_) => return Ran::AsPlanned,
+        };
+        let ticket = match begun {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                tracing::error!(consumer = %id, %error, "a consumer could not be started");
+                return self.fail(&id);
+            }
+        };
+        let known = self.facts.beginning.contains(&id);
+        if let Some(ticket) = ticket {
+            self.facts.beginning.insert(&id, ticket, key);
+        }
+        let ran = match self.facts.runs(&id, true) {
+            Runs::NotYet if self.facts.beginning.contains(&id) => Ran::Waits,
+            Runs::Unwritten(_) if !known => Ran::Otherwise,
+            _ => Ran::AsPlanned,
+        };
+        self.facts.failed.remove(&id);
+        self.facts.running.insert(id);
+        ran
+    }
+
+    /// Notes that a consumer could not be started, which one that runs goes on without.
+    fn fail(&mut self, id: &ConsumerId) -> Ran {
+        let is_news = !self.facts.running.contains(id) && self.facts.failed.insert(id.clone());
+        if is_news {
+            Ran::Otherwise
+        } else {
+            Ran::AsPlanned
+        }
     }
 
     fn resolve(&self, wanted: &Wanted) -> Option<ConsumerConfig> {

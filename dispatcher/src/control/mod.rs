@@ -9,14 +9,17 @@
 //! * [`subscribers`]: the entries of a channel -> consumers of its log.
 //! * [`delivery`]: the delivery specification and annotations, resolved.
 //! * [`apply`]: the executor.
+//! * `changes`: changes of consumers that take their time.
 //! * `beginning`: which consumers wait for their first positions to be durable.
 //!
-//! A status says that a consumer runs only once its position is durable. Until then the writes about
-//! it are held back, and other keys go on; its key comes again when the position is durable, or when
-//! that turns out not to work for now.
+//! Nothing here waits: what takes its time goes on beside all other keys, and its key comes again. A
+//! status says that a consumer runs only once its position is durable. Until then the writes about
+//! it are held back; its key comes again when the position is durable, or when that turns out not to work
+//! for now.
 
 pub mod apply;
 mod beginning;
+mod changes;
 pub mod delivery;
 pub mod subscribers;
 pub mod subscription;
