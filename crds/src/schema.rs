@@ -15,7 +15,8 @@ use crate::structural::words::Faults;
 use crate::structural::{Rules, Schema};
 
 /// Faults after which rules cannot be evaluated, as the object has not the shape they speak of.
-const BLOCKING: [&str; 4] = [
+const BLOCKING: [&str; 5] = [
+    "FieldValueNotSupported",
     "FieldValueRequired",
     "FieldValueTooLong",
     "FieldValueTooMany",

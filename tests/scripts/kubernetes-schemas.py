@@ -12,7 +12,7 @@ import json
 import pathlib
 import subprocess
 
-VERSION = "v1.33.5"
+VERSION = "v1.36.3"
 ROOTS = {
     "api__v1": ["core.v1." + kind for kind in (
         "ConfigMap", "Endpoints", "Event", "Namespace", "Pod", "Secret", "Service",

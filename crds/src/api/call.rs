@@ -83,7 +83,8 @@ impl Call<'_> {
             bookmarks: self.query.flag("allowWatchBookmarks")?.unwrap_or(false),
             seconds: self
                 .query
-                .number("timeoutSeconds")?
+                .signed("timeoutSeconds")?
+                .and_then(|seconds| u64::try_from(seconds).ok())
                 .filter(|seconds| *seconds > 0),
             format: self.format,
         };

@@ -28,8 +28,8 @@ const VERBS: [&str; 8] = [
 /// `/version`: the version of the Kubernetes API whose behaviour is followed.
 pub(crate) fn version() -> Value {
     json!({
-        "major": "1", "minor": "35",
-        "gitVersion": concat!("v1.35.0+heddle-", env!("CARGO_PKG_VERSION")),
+        "major": "1", "minor": "36",
+        "gitVersion": concat!("v1.36.0+heddle-", env!("CARGO_PKG_VERSION")),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "", "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),

@@ -289,7 +289,7 @@ impl ApiError {
 
     /// The caller asks for a state of the future.
     pub(crate) fn version_too_large(asked: u64, current: u64) -> Self {
-        let message = format!("Too large resource version: {asked}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).with(Details {
             causes: vec![Cause {
                 reason: "ResourceVersionTooLarge".to_owned(),

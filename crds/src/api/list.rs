@@ -1,10 +1,10 @@
 //! Lists: whole or in pages.
 //!
-//! Pages are not a snapshot. Each page gives the objects as they are when it is read, and every
-//! page names the version at which the first one was read. So a client that lists in pages and
-//! then watches from that version sees every change that any page could have missed; should that
-//! version be no longer remembered, the next page is refused with 410 Expired. The client starts
-//! over then, or goes on with the token of the refusal, whose pages name the version of the next.
+//! The pages of a list show one state: that of the version at which the first one was read, which each
+//! page names. What happened since is undone by the remembered past of the kind, and so is it for a
+//! list of an exact version. Should that version be no longer remembered, the answer is 410 Expired.
+//! The client starts over then, or goes on with the token of the refusal, whose pages show the state of
+//! the next.
 
 use std::sync::Arc;
 
@@ -50,6 +50,17 @@ struct Continue {
 impl Continue {
     fn encode(&self) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// The refusal to go on where the version is no longer remembered. Its token goes on with the
+    /// objects of now.
+    fn expired(&self) -> ApiError {
+        let on = Self {
+            rv: None,
+            ns: self.ns.clone(),
+            name: self.name.clone(),
+        };
+        ApiError::expired_list(on.encode())
     }
 }
 
@@ -129,62 +140,69 @@ fn items(
     })
 }
 
-fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, ApiError> {
-    let limit = match query.number("limit")? {
-        None | Some(0) => usize::MAX,
-        Some(n) => usize::try_from(n).unwrap_or(usize::MAX),
+/// Which state of the kind a list shows.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// That of now.
+    Current,
+    /// That of a version.
+    At(u64),
+}
+
+/// Reads which state is asked for. A list in pages shows one state, so that a version and a limit
+/// without `resourceVersionMatch` ask for exactly that version, as with Kubernetes.
+fn state(query: &Query, limited: bool, current: u64) -> Result<State, ApiError> {
+    let Some(asked) = query.get("resourceVersion").filter(|v| *v != "0") else {
+        return Ok(State::Current);
     };
+    let asked = read_version(asked)?;
+    if asked > current {
+        return Err(ApiError::version_too_large(asked, current));
+    }
+    Ok(
+        match query.get("resourceVersionMatch").unwrap_or_default() {
+            "Exact" => State::At(asked),
+            "" if limited => State::At(asked),
+            _ => State::Current,
+        },
+    )
+}
+
+fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, ApiError> {
+    let limit = query.signed("limit")?.filter(|limit| *limit > 0);
+    let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let from = query.get("continue").map(decode).transpose()?;
-    let asked = query
-        .get("resourceVersion")
-        .filter(|v| *v != "0")
-        .map(read_version)
-        .transpose()?;
-    if from.is_some() && asked.is_some() {
+    let versioned = query.get("resourceVersion").is_some_and(|v| v != "0");
+    if from.is_some() && versioned {
         return Err(ApiError::bad_request(
             "specifying resource version is not allowed when using continue",
         ));
     }
-    let exact = query.get("resourceVersionMatch") == Some("Exact");
     store.read(|memory| {
         let current = memory.version();
-        if let Some(asked) = asked {
-            if asked > current {
-                return Err(ApiError::version_too_large(asked, current));
-            }
-            if exact && asked < current {
-                return Err(ApiError::expired(format!(
-                    "The resourceVersion for the provided list is too old: {asked}, current: \
-                     {current}"
-                )));
-            }
-        }
-        if let Some(from) = &from
-            && let Some(version) = from.rv
-            && memory.reaches(options.kind, version).is_err()
-        {
-            let on = Continue {
-                rv: None,
-                ns: from.ns.clone(),
-                name: from.name.clone(),
-            };
-            return Err(ApiError::expired_list(on.encode()));
-        }
+        let state = match &from {
+            Some(Continue { rv: Some(rv), .. }) => State::At(*rv),
+            _ => state(query, limit.is_some(), current)?,
+        };
+        let version = match state {
+            State::At(version) => version,
+            State::Current => current,
+        };
         let after = from.as_ref().map(|f| Key::new(&f.ns, &f.name));
         let namespace = options.namespace.as_deref();
-        let mut found = memory
-            .list(options.kind, namespace, after.as_ref())
-            .filter(|object| options.selector.matches(object));
-        let objects: Vec<_> = found.by_ref().take(limit).cloned().collect();
-        let rest = if limit == usize::MAX {
-            0
-        } else {
-            found.count()
-        };
-        let first_version = from.as_ref().and_then(|f| f.rv).unwrap_or(current);
+        let all = memory
+            .list_at(options.kind, namespace, after.as_ref(), version)
+            .map_err(|_| from.as_ref().map_or_else(too_old, Continue::expired))?;
+        let mut found = all.into_iter().filter(|o| options.selector.matches(o));
+        let objects: Vec<_> = found
+            .by_ref()
+            .take(limit.unwrap_or(usize::MAX))
+            .cloned()
+            .collect();
+        let rest = found.count();
         let next = objects.last().filter(|_| rest > 0).map(|last| {
             let token = Continue {
-                rv: Some(first_version),
+                rv: Some(version),
                 ns: last.namespace().to_owned(),
                 name: last.name().to_owned(),
             };
@@ -193,11 +211,15 @@ fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, Ap
         let remaining = (rest > 0 && options.selector.is_empty()).then_some(rest);
         Ok(Page {
             objects,
-            version: first_version,
+            version,
             next,
             remaining,
         })
     })
+}
+
+fn too_old() -> ApiError {
+    ApiError::expired("The resourceVersion for the provided list is too old.")
 }
 
 /// Checks that the options of a list, or of a watch, go together.
@@ -213,7 +235,7 @@ pub(crate) fn check_options(query: &Query, watches: bool) -> Result<(), ApiError
         });
     };
     let forbidden = "FieldValueForbidden";
-    query.number("timeoutSeconds")?;
+    query.signed("timeoutSeconds")?;
     let initial = query.flag(INITIAL)?.is_some();
     let matching = query.get(MATCH);
     if watches && initial && matching != Some("NotOlderThan") {
@@ -266,14 +288,16 @@ fn decode(token: &str) -> Result<Continue, ApiError> {
         .decode(token)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .ok_or_else(|| ApiError::bad_request("continue key is not valid"))
+        .ok_or_else(|| {
+            ApiError::bad_request("invalid continue token: continue key is not valid; start over")
+        })
 }
 
 /// Reads a `resourceVersion`.
 pub(crate) fn read_version(text: &str) -> Result<u64, ApiError> {
     text.parse().map_err(|_| {
         ApiError::bad_request(format!(
-            "resourceVersion: Invalid value: {text:?}: must be a number"
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: must be a number"
         ))
     })
 }

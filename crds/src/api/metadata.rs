@@ -1,12 +1,18 @@
 //! `metadata`: its shape, its names, and the parts of it that only the server writes.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::object::{FOREGROUND, ORPHAN};
 use super::{names, rules};
-use crate::resource::{FieldError, ResourceKind};
+use crate::resource::{FieldError, KindSchema, ResourceKind};
+
+/// What `metadata` may hold.
+pub(crate) static SCHEMA: LazyLock<KindSchema> =
+    LazyLock::new(|| KindSchema::built_in("apis.meta.v1.ObjectMeta"));
 
 /// Namespaces that exist from the start.
 pub(crate) const FIRST_NAMESPACES: [&str; 3] = ["default", "knative-eventing", "kube-system"];
@@ -93,6 +99,11 @@ pub(crate) fn shape(kind: &ResourceKind, body: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// The paths of fields that no metadata has, at most `most`.
+pub(crate) fn unknown(body: &Value, most: usize) -> Vec<String> {
+    SCHEMA.unknown_at(&body["metadata"], "metadata", most)
+}
+
 /// Runs `change` on the metadata, which is made an object first if it is none.
 fn edit<T>(body: &mut Value, change: impl FnOnce(&mut Map<String, Value>) -> T) -> T {
     let mut map = match body["metadata"].take() {
@@ -167,8 +178,10 @@ pub(crate) fn name(kind: &ResourceKind, body: &mut Value) -> Result<String, ApiE
     Ok(name)
 }
 
-/// Writes the server's fields, and takes out those that are not in `fields`.
+/// Writes the server's fields, and takes out those that are not in `fields` and those that no
+/// metadata has.
 pub(crate) fn stamp(body: &mut Value, fields: &[(&str, Value)]) {
+    SCHEMA.prune_part(&mut body["metadata"]);
     edit(body, |map| {
         for field in SERVER_FIELDS
             .iter()
@@ -314,14 +327,17 @@ pub(crate) fn validate(kind: &ResourceKind, body: &Value) -> Vec<FieldError> {
 
 fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
     let references = metadata["ownerReferences"].as_array();
-    for (at, reference) in references.into_iter().flatten().enumerate() {
-        for field in ["apiVersion", "kind", "name", "uid"] {
+    for reference in references.into_iter().flatten() {
+        for (field, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
             if reference[field].as_str().unwrap_or_default().is_empty() {
-                errors.push(wrong(
-                    format!("metadata.ownerReferences[{at}].{field}"),
-                    "FieldValueRequired",
-                    "must not be empty",
-                ));
+                // Kubernetes does not say which of them it is.
+                let field = format!("metadata.ownerReferences.{field}");
+                errors.push(wrong(field, "FieldValueInvalid", format!("\"\": {why}")));
             }
         }
     }

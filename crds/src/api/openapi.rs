@@ -6,8 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
+use super::metadata;
 use super::registry::Registry;
-use crate::builtin;
 use crate::resource::ResourceKind;
 
 /// Unknown fields that are named in one answer.
@@ -105,7 +105,7 @@ pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Objec
 
 /// The schema of `metadata`.
 pub(crate) fn object_meta() -> Value {
-    builtin::schema("apis.meta.v1.ObjectMeta")
+    metadata::SCHEMA.document()
 }
 
 /// Says of a schema what every object has: its envelope, and `metadata`, of which a definition cannot say
@@ -197,7 +197,9 @@ impl FieldValidation {
         if self == Self::Ignore {
             return Vec::new();
         }
-        let unknown = kind.schema.unknown(body, MAX_NAMED);
+        let mut unknown = kind.schema.unknown(body, MAX_NAMED);
+        unknown.extend(metadata::unknown(body, MAX_NAMED));
+        unknown.sort_unstable();
         mistakes.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
         mistakes
     }

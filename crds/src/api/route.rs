@@ -231,20 +231,6 @@ impl Query {
             .filter(|value| !value.is_empty())
     }
 
-    /// A parameter that is a number.
-    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        self.get(name)
-            .map(|text| {
-                text.parse().map_err(|_| {
-                    ApiError::bad_request(format!(
-                        "the query parameter {name} is {text:?}; expected a whole number that is \
-                         not negative"
-                    ))
-                })
-            })
-            .transpose()
-    }
-
     /// A parameter that is a number, which may be negative.
     pub(crate) fn signed(&self, name: &str) -> Result<Option<i64>, ApiError> {
         self.get(name)

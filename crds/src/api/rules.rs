@@ -22,6 +22,16 @@ const CONDITIONAL: [(&str, &str); 2] = [
     ("coordination.k8s.io", "leases"),
 ];
 
+/// Kinds of Kubernetes that count what is wanted of them.
+const COUNTED: [(&str, &str); 6] = [
+    ("", "pods"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("batch", "jobs"),
+    ("discovery.k8s.io", "endpointslices"),
+];
+
 /// Whether a kind is one of Kubernetes itself: those have no definition, and so no fields
 /// that it makes selectable, and their groups have no
 /// domain or one of Kubernetes.
@@ -37,6 +47,12 @@ pub(crate) fn created_by_update(kind: &ResourceKind) -> bool {
 /// Whether a replacement may leave open which version it continues from.
 pub(crate) fn updated_unconditionally(kind: &ResourceKind) -> bool {
     is_built_in(kind) && !is_one_of(kind, &CONDITIONAL)
+}
+
+/// Whether objects of the kind have a `generation`, which grows when anything but their metadata and
+/// their status changes.
+pub(crate) fn has_generation(kind: &ResourceKind) -> bool {
+    !is_built_in(kind) || is_one_of(kind, &COUNTED)
 }
 
 fn is_one_of(kind: &ResourceKind, kinds: &[(&str, &str)]) -> bool {

@@ -67,10 +67,10 @@ pub(crate) fn create_by(
         ("creationTimestamp", json!(transaction.time())),
         (
             "generation",
-            if kind.group.is_empty() {
-                Value::Null
-            } else {
+            if rules::has_generation(&kind) {
                 json!(1)
+            } else {
+                Value::Null
             },
         ),
     ];
@@ -144,10 +144,17 @@ pub(crate) fn identity(kind: &ResourceKind, key: &Key, body: &mut Value) -> Resu
     if name == key.name {
         return Ok(());
     }
-    Err(ApiError::bad_request(format!(
-        "the name of the object ({name}) does not match the name on the URL ({})",
-        key.name
-    )))
+    Err(ApiError::bad_request(if name.is_empty() {
+        format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        )
+    } else {
+        format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            key.name
+        )
+    }))
 }
 
 /// Stores `body` in place of `old`.
@@ -197,7 +204,7 @@ pub(crate) fn replace(
         metadata::stamp(&mut body, &kept);
     }
     check(&kind, name, &body)?;
-    if !status && !kind.group.is_empty() && spec_changed(&kind, &before, &body) {
+    if !status && rules::has_generation(&kind) && spec_changed(&kind, &before, &body) {
         let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
         body["metadata"]["generation"] = json!(generation + 1);
     }
@@ -248,7 +255,7 @@ pub(crate) fn remove_field(value: &mut Value, field: &str) {
     }
 }
 
-/// Checks `apiVersion` and `kind`. Objects of the core group may leave them out.
+/// Checks `apiVersion` and `kind`. Objects of kinds of Kubernetes itself may leave them out.
 pub(crate) fn envelope(kind: &ResourceKind, body: &mut Value) -> Result<(), ApiError> {
     let expected = api_version(kind);
     let Some(map) = body.as_object_mut() else {
@@ -266,7 +273,7 @@ pub(crate) fn envelope(kind: &ResourceKind, body: &mut Value) -> Result<(), ApiE
             .and_then(Value::as_str)
             .filter(|v| !v.is_empty())
         {
-            None if kind.group.is_empty() => {
+            None if rules::is_built_in(kind) => {
                 map.insert(field.to_owned(), json!(want));
             }
             None => {

@@ -20,7 +20,7 @@ use kube_cel::{CompiledSchema, ErrorKind, compile_schema, validate_compiled};
 use serde_json::{Map, Value};
 
 use super::MAX_DEPTH;
-use super::compile::{text, texts};
+use super::compile::texts;
 use super::lists::key_of;
 use super::words::{Faults, Path};
 
@@ -68,8 +68,6 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 struct Here {
     schema: CompiledSchema,
-    /// What messages call the value.
-    kind: String,
     work: Vec<Work>,
 }
 
@@ -138,7 +136,6 @@ fn here(fields: &Map<String, Value>) -> Option<Here> {
     Some(Here {
         work: work.collect(),
         schema: compile_schema(&schema),
-        kind: text(fields, "type").unwrap_or_default().to_owned(),
     })
 }
 
@@ -228,11 +225,10 @@ fn run(here: &Here, value: &Value, old: Option<&Value>, path: &Path<'_>, faults:
     if let Some(old) = old {
         extent.measure(old);
     }
-    let kind = Value::from(here.kind.as_str());
     if here.work.iter().any(|work| extent.work(*work) > MAX_WORK) {
         let detail = "validation rules would take more steps than are allowed for one value; \
                       make its lists and texts shorter";
-        faults.invalid(path, &kind, detail);
+        faults.other("FieldValueInvalid", path, detail);
         return;
     }
     let Err(broken) = validate_compiled(&here.schema, value, old) else {
@@ -248,11 +244,15 @@ fn run(here: &Here, value: &Value, old: Option<&Value>, path: &Path<'_>, faults:
             .reason
             .as_deref()
             .filter(|_| error.kind == ErrorKind::ValidationFailure);
+        // What is put together is not shown.
+        let plain = !value.is_object() && !value.is_array();
         match reason {
             Some("FieldValueRequired") => faults.required(field, &error.message),
             Some("FieldValueForbidden") => faults.forbidden(field, error.message),
-            Some("FieldValueDuplicate") => faults.duplicate(field, &kind),
-            _ => faults.invalid(field, &kind, error.message),
+            Some("FieldValueDuplicate") if plain => faults.duplicate(field, value),
+            Some("FieldValueDuplicate") => faults.other("FieldValueDuplicate", field, ""),
+            _ if plain => faults.invalid(field, value, error.message),
+            _ => faults.other("FieldValueInvalid", field, error.message),
         }
     }
 }

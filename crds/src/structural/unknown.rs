@@ -17,6 +17,17 @@ impl Schema {
         collect(self, object, &Path::Root, true, &mut found);
         found.paths
     }
+
+    /// [`Schema::unknown`] for the value of one field of an object.
+    pub(crate) fn unknown_at(&self, value: &Value, field: &str, most: usize) -> Vec<String> {
+        let mut found = Found {
+            paths: Vec::new(),
+            most,
+        };
+        let path = Path::Field(&Path::Root, field);
+        collect(self, value, &path, self.embedded, &mut found);
+        found.paths
+    }
 }
 
 /// What was found, within its bound.

@@ -110,6 +110,9 @@ fn validate(schema: &Schema, value: &Value, path: &Path<'_>, faults: &mut Faults
         let found = type_of(value);
         let detail = format!("{path} in body must be of type {wanted}: {:?}", found);
         faults.wrong_type(path, found, detail);
+        if let Some(limits) = schema.limits.as_ref().filter(|_| !value.is_null()) {
+            choose(limits, value, path, faults);
+        }
         return;
     }
     if let Some(logic) = &schema.logic {
@@ -210,14 +213,13 @@ fn limit(limits: &Limits, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     match value {
         Value::String(text) => {
             let length = text.chars().count() as u64;
+            // Of these the first that does not hold is told.
             if limits.max_length.is_some_and(|most| length > most) {
                 faults.too_long(path, limits.max_length.unwrap_or_default());
-            }
-            if let Some(least) = limits.min_length.filter(|least| length < *least) {
+            } else if let Some(least) = limits.min_length.filter(|least| length < *least) {
                 let rest = format_args!("be at least {least} chars long");
                 faults.invalid(path, value, should(&rest));
-            }
-            if let Some((pattern, regex)) = &limits.pattern
+            } else if let Some((pattern, regex)) = &limits.pattern
                 && !regex.is_match(text)
             {
                 let rest = format_args!("match '{pattern}'");
@@ -239,12 +241,16 @@ fn limit(limits: &Limits, value: &Value, path: &Path<'_>, faults: &mut Faults) {
                 faults.invalid(path, &count.into(), should(&rest));
             }
             if let Some(most) = limits.max_properties.filter(|most| count > *most) {
-                let rest = format_args!("have at most {most} properties");
-                faults.invalid(path, &count.into(), should(&rest));
+                faults.too_many(path, fields.len(), most);
             }
         }
         Value::Null | Value::Bool(_) => {}
     }
+    choose(limits, value, path, faults);
+}
+
+/// Whether a value is one of those that there are, where they are told.
+fn choose(limits: &Limits, value: &Value, path: &Path<'_>, faults: &mut Faults) {
     if !limits.choices.is_empty() && !limits.choices.iter().any(|choice| same(choice, value)) {
         faults.unsupported(path, value, &limits.choices);
     }

@@ -73,32 +73,9 @@ fn cut(text: String) -> String {
     }
 }
 
-/// A value as messages show it: scalars as JSON, `null` as a text, and what is put together as Go
-/// writes it.
+/// A value as messages show it.
 pub(crate) fn shown(value: &Value) -> String {
-    cut(match value {
-        Value::Null => "\"null\"".to_owned(),
-        other => go(other, 0),
-    })
-}
-
-fn go(value: &Value, depth: usize) -> String {
-    match value {
-        Value::Null => "interface {}(nil)".to_owned(),
-        Value::Array(_) | Value::Object(_) if depth > 8 => "...".to_owned(),
-        Value::Array(items) => {
-            let items: Vec<_> = items.iter().take(64).map(|v| go(v, depth + 1)).collect();
-            format!("[]interface {{}}{{{}}}", items.join(", "))
-        }
-        Value::Object(fields) => {
-            let fields = fields.iter().take(64);
-            let fields: Vec<_> = fields
-                .map(|(name, v)| format!("{}:{}", Value::from(name.as_str()), go(v, depth + 1)))
-                .collect();
-            format!("map[string]interface {{}}{{{}}}", fields.join(", "))
-        }
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
-    }
+    cut(value.to_string())
 }
 
 /// What is wrong with an object, at most [`MAX_ERRORS`] things.
@@ -169,6 +146,16 @@ impl Faults {
         self.push("FieldValueTypeInvalid", field.to_string(), message);
     }
 
+    /// A value is wrong for another reason than those here, or is not to be shown.
+    pub(crate) fn other(
+        &mut self,
+        reason: &'static str,
+        field: impl fmt::Display,
+        detail: impl fmt::Display,
+    ) {
+        self.push(reason, field.to_string(), detail.to_string());
+    }
+
     /// A field may not be set.
     pub(crate) fn forbidden(&mut self, field: impl fmt::Display, detail: impl fmt::Display) {
         self.push("FieldValueForbidden", field.to_string(), detail.to_string());
@@ -205,7 +192,8 @@ impl Faults {
 
     /// A list is too long.
     pub(crate) fn too_many(&mut self, field: impl fmt::Display, count: usize, most: u64) {
-        let message = format!("{count}: must have at most {most} items");
+        let items = if most == 1 { "item" } else { "items" };
+        let message = format!("{count}: must have at most {most} {items}");
         self.push("FieldValueTooMany", field.to_string(), message);
     }
 }

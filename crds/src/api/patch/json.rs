@@ -23,7 +23,7 @@ pub(crate) enum PatchError {
     /// The patch itself is not a JSON patch.
     #[error("{0}")]
     Malformed(String),
-    /// The patch does not fit the object.
+    /// The patch does not fit the object, or asks for what no patch can do.
     #[error("{0}")]
     Inapplicable(String),
     /// The patch exceeds a bound.
@@ -63,6 +63,9 @@ pub(crate) fn apply(target: &mut Value, patch: &Value) -> Result<(), PatchError>
             operations.len()
         )));
     }
+    for operation in operations {
+        readable(operation)?;
+    }
     let mut spent = Spent::default();
     for operation in operations {
         step(target, operation, &mut spent)?;
@@ -93,17 +96,11 @@ fn step(target: &mut Value, operation: &Value, spent: &mut Spent) -> Result<(), 
     let op = text(operation, "op")?;
     let path = text(operation, "path")?;
     match op {
-        "add" => add(target, path, value_of(operation)?.clone(), spent),
+        "add" => add(target, path, value_of(operation).clone(), spent),
         "remove" => remove(target, path, spent).map(drop),
-        "replace" => {
-            let value = value_of(operation)?;
-            let parts = pointer(path)?;
-            fits(&parts, value)?;
-            *descend(target, &parts, path)? = value.clone();
-            Ok(())
-        }
+        "replace" => replace(target, path, value_of(operation)),
         "test" => {
-            if same(tested(target, path)?, value_of(operation)?) {
+            if same(tested(target, path)?, value_of(operation)) {
                 Ok(())
             } else {
                 Err(PatchError::Inapplicable(format!(
@@ -134,23 +131,40 @@ fn step(target: &mut Value, operation: &Value, spent: &mut Spent) -> Result<(), 
             }
             add(target, path, value, spent)
         }
-        other => Err(PatchError::Malformed(format!(
+        other => Err(PatchError::Inapplicable(format!(
             "unknown operation {other:?} in a JSON patch"
         ))),
     }
+}
+
+/// Whether this is a patch at all. One that is may still not apply: an operation that lacks
+/// something or is not known counts as that.
+fn readable(operation: &Value) -> Result<(), PatchError> {
+    if !operation.is_object() && !operation.is_null() {
+        let why = "an operation of a JSON patch is an object";
+        return Err(PatchError::Malformed(why.to_owned()));
+    }
+    for field in ["op", "path", "from"] {
+        let value = operation.get(field).unwrap_or(&Value::Null);
+        if !value.is_string() && !value.is_null() {
+            return Err(PatchError::Malformed(format!(
+                "{field:?} of an operation is a string"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn text<'a>(operation: &'a Value, field: &str) -> Result<&'a str, PatchError> {
     operation
         .get(field)
         .and_then(Value::as_str)
-        .ok_or_else(|| PatchError::Malformed(format!("an operation lacks the string {field:?}")))
+        .ok_or_else(|| PatchError::Inapplicable(format!("an operation lacks the string {field:?}")))
 }
 
-fn value_of(operation: &Value) -> Result<&Value, PatchError> {
-    operation
-        .get("value")
-        .ok_or_else(|| PatchError::Malformed("an operation lacks its \"value\"".to_owned()))
+/// The value of an operation. One that is left out is null, as with Kubernetes.
+fn value_of(operation: &Value) -> &Value {
+    operation.get("value").unwrap_or(&Value::Null)
 }
 
 /// Numbers compare by value, so that `1` and `1.0` pass a test of each other.
@@ -167,6 +181,10 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
+fn whole() -> PatchError {
+    PatchError::Inapplicable("the whole object cannot be added or removed".to_owned())
+}
+
 fn missing(path: &str) -> PatchError {
     PatchError::Inapplicable(format!("the path {path:?} does not exist in the object"))
 }
@@ -177,7 +195,7 @@ fn pointer(path: &str) -> Result<Vec<String>, PatchError> {
         return Ok(Vec::new());
     }
     let Some(rest) = path.strip_prefix('/') else {
-        return Err(PatchError::Malformed(format!(
+        return Err(PatchError::Inapplicable(format!(
             "the path {path:?} does not start with '/'"
         )));
     };
@@ -187,13 +205,17 @@ fn pointer(path: &str) -> Result<Vec<String>, PatchError> {
         .collect())
 }
 
-/// An index as RFC 6901 writes it: digits without leading zeros.
-fn index(part: &str, path: &str) -> Result<usize, PatchError> {
-    let plain = part == "0" || (!part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit()));
-    part.parse()
-        .ok()
-        .filter(|_| plain && !part.is_empty())
-        .ok_or_else(|| missing(path))
+/// A place among so many. As with Kubernetes, and beyond RFC 6901, it may have leading zeros, and a
+/// negative one counts from the end.
+fn index(part: &str, count: usize, path: &str) -> Result<usize, PatchError> {
+    let at: i64 = part.parse().map_err(|_| missing(path))?;
+    let back = usize::try_from(at.unsigned_abs()).map_err(|_| missing(path))?;
+    let at = if at < 0 {
+        count.checked_sub(back)
+    } else {
+        Some(back)
+    };
+    at.filter(|at| *at < count).ok_or_else(|| missing(path))
 }
 
 fn find<'a>(target: &'a Value, path: &str) -> Result<&'a Value, PatchError> {
@@ -201,7 +223,7 @@ fn find<'a>(target: &'a Value, path: &str) -> Result<&'a Value, PatchError> {
     for part in pointer(path)? {
         at = match at {
             Value::Object(map) => map.get(&part),
-            Value::Array(items) => items.get(index(&part, path)?),
+            Value::Array(items) => items.get(index(&part, items.len(), path)?),
             _ => None,
         }
         .ok_or_else(|| missing(path))?;
@@ -229,7 +251,10 @@ fn descend<'a>(
     for part in parts {
         at = match at {
             Value::Object(map) => map.get_mut(part),
-            Value::Array(items) => items.get_mut(index(part, path)?),
+            Value::Array(items) => {
+                let at = index(part, items.len(), path)?;
+                items.get_mut(at)
+            }
             _ => None,
         }
         .ok_or_else(|| missing(path))?;
@@ -250,20 +275,15 @@ fn fits(parts: &[String], value: &Value) -> Result<(), PatchError> {
 fn add(target: &mut Value, path: &str, value: Value, spent: &mut Spent) -> Result<(), PatchError> {
     let parts = pointer(path)?;
     fits(&parts, &value)?;
-    let Some((last, parents)) = parts.split_last() else {
-        *target = value;
-        return Ok(());
-    };
+    let (last, parents) = parts.split_last().ok_or_else(whole)?;
     match descend(target, parents, path)? {
         Value::Object(map) => {
             map.insert(last.clone(), value);
         }
         Value::Array(items) if last == "-" => items.push(value),
         Value::Array(items) => {
-            let at = index(last, path)?;
-            if at > items.len() {
-                return Err(missing(path));
-            }
+            // There is one more place than there are items.
+            let at = index(last, items.len() + 1, path)?;
             spent.work(items.len() - at)?;
             items.insert(at, value);
         }
@@ -272,18 +292,27 @@ fn add(target: &mut Value, path: &str, value: Value, spent: &mut Spent) -> Resul
     Ok(())
 }
 
+/// Puts a value where another is. A field need not be there, as with Kubernetes.
+fn replace(target: &mut Value, path: &str, value: &Value) -> Result<(), PatchError> {
+    let parts = pointer(path)?;
+    fits(&parts, value)?;
+    if let Some((last, parents)) = parts.split_last()
+        && let Value::Object(map) = descend(target, parents, path)?
+    {
+        map.insert(last.clone(), value.clone());
+    } else {
+        *descend(target, &parts, path)? = value.clone();
+    }
+    Ok(())
+}
+
 fn remove(target: &mut Value, path: &str, spent: &mut Spent) -> Result<Value, PatchError> {
     let parts = pointer(path)?;
-    let Some((last, parents)) = parts.split_last() else {
-        return Ok(target.take());
-    };
+    let (last, parents) = parts.split_last().ok_or_else(whole)?;
     match descend(target, parents, path)? {
         Value::Object(map) => map.remove(last).ok_or_else(|| missing(path)),
         Value::Array(items) => {
-            let at = index(last, path)?;
-            if at >= items.len() {
-                return Err(missing(path));
-            }
+            let at = index(last, items.len(), path)?;
             spent.work(items.len() - at)?;
             Ok(items.remove(at))
         }

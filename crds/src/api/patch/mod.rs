@@ -110,12 +110,28 @@ pub(crate) fn patch(
         return Err(unreadable(&body, &strict(&warnings)));
     }
     write::identity(&kind, key, &mut body)?;
+    same_uid(&kind, old, &body)?;
     let object = write::replace(transaction, kind_id, old, part, By::Update(&by), body)?;
     Ok(Patched {
         object,
         created: false,
         warnings,
     })
+}
+
+/// Refuses a patch that names another identity than the object has. What a PUT names is a
+/// precondition instead.
+fn same_uid(kind: &ResourceKind, old: &Object, body: &Value) -> Result<(), ApiError> {
+    let uid = body["metadata"]["uid"].as_str().unwrap_or_default();
+    if uid.is_empty() || uid == old.uid() {
+        return Ok(());
+    }
+    let error = FieldError {
+        field: "metadata.uid".to_owned(),
+        message: format!("{}: field is immutable", Value::from(uid)),
+        reason: "FieldValueInvalid",
+    };
+    Err(ApiError::invalid(kind, old.name(), &[error]))
 }
 
 /// Changes a value as a patch says that is not an apply.
@@ -202,7 +218,10 @@ fn apply(
     write::identity(&kind, key, &mut object)?;
     let by = By::Apply(managed);
     match old {
-        Some(old) => write::replace(transaction, kind_id, old, part, by, object),
+        Some(old) => {
+            same_uid(&kind, old, &object)?;
+            write::replace(transaction, kind_id, old, part, by, object)
+        }
         None if part != Part::Itself => Err(ApiError::not_found(&kind, &key.name)),
         None => {
             nothing_to_match(&kind, key, &object)?;

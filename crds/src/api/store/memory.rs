@@ -207,6 +207,33 @@ impl Memory {
             .map(|(_, object)| object)
     }
 
+    /// What [`Memory::list`] gave at a version. What happened since is undone: the first change of an
+    /// object after the version tells what it was.
+    pub(crate) fn list_at<'a>(
+        &'a self,
+        kind: KindId,
+        namespace: Option<&'a str>,
+        after: Option<&Key>,
+        version: u64,
+    ) -> Result<Vec<&'a Arc<Object>>, Expired> {
+        self.reaches(kind, version)?;
+        let mut undone: BTreeMap<&Key, Option<&Arc<Object>>> = BTreeMap::new();
+        for event in self.later(kind, version) {
+            let key = event.object.key();
+            undone.entry(key).or_insert(event.previous.as_ref());
+        }
+        let unchanged = self
+            .list(kind, namespace, after)
+            .filter(|object| !undone.contains_key(object.key()));
+        let previous = undone.values().copied().flatten().filter(|object| {
+            namespace.is_none_or(|namespace| object.namespace() == namespace)
+                && after.is_none_or(|after| object.key() > after)
+        });
+        let mut objects: Vec<_> = unchanged.chain(previous).collect();
+        objects.sort_by(|one, other| one.key().cmp(other.key()));
+        Ok(objects)
+    }
+
     /// All objects of a kind.
     pub(crate) fn objects(&self, kind: KindId) -> Vec<Arc<Object>> {
         self.list(kind, None, None).cloned().collect()
@@ -252,12 +279,16 @@ impl Memory {
         limit: usize,
     ) -> Result<Vec<Event>, Expired> {
         self.reaches(kind, version)?;
-        let Some(shelf) = self.shelf(kind) else {
-            return Ok(Vec::new());
-        };
-        let past = &shelf.past;
-        let start = past.partition_point(|event| event.version <= version);
-        Ok(past.iter().skip(start).take(limit).cloned().collect())
+        Ok(self.later(kind, version).take(limit).cloned().collect())
+    }
+
+    /// The remembered events after `version`, oldest first.
+    fn later(&self, kind: KindId, version: u64) -> impl Iterator<Item = &Event> {
+        self.shelf(kind).into_iter().flat_map(move |shelf| {
+            let past = &shelf.past;
+            let start = past.partition_point(|event| event.version <= version);
+            past.range(start..)
+        })
     }
 
     /// Takes in changes that are durable now.

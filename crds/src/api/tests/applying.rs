@@ -220,7 +220,7 @@ async fn bad_applies_are_refused() {
     };
     let long = format!("fieldManager={}", "x".repeat(129));
     let me = "fieldManager=me";
-    let rows: [(&str, String, u16, &str, &str); 14] = [
+    let rows: [(&str, String, u16, &str, &str); 15] = [
         (
             "",
             raw("a").to_string(),
@@ -288,9 +288,16 @@ async fn bad_applies_are_refused() {
         (
             me,
             with("/metadata/uid", json!("x")),
-            409,
-            "Conflict",
-            "Precondition failed: UID in precondition: x",
+            422,
+            "Invalid",
+            "metadata.uid: Invalid value: \"x\": field is immutable",
+        ),
+        (
+            me,
+            with("/metadata/lables", json!({})),
+            400,
+            "BadRequest",
+            ".metadata.lables: field not declared in schema",
         ),
         (
             me,

@@ -20,6 +20,7 @@ mod judged;
 mod memory;
 mod model;
 mod namespaces;
+mod past;
 mod propagation;
 mod schemas;
 mod served;

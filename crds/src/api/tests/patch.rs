@@ -94,7 +94,6 @@ fn json_patches_do_as_the_rfc_says() {
             op("add", "/foo/1", json!(2)),
             json!({"foo": [1, 2]}),
         ),
-        (json!({"foo": 1}), op("add", "", json!(2)), json!(2)),
         (
             json!({"foo": null}),
             op("add", "/foo", json!(1)),
@@ -140,10 +139,40 @@ fn json_patches_do_as_the_rfc_says() {
             op("test", "/a", json!(10.0)),
             json!({"a": 10}),
         ),
+    ] {
+        assert_eq!(patched(&target, &patch), Ok(expected), "{target} + {patch}");
+    }
+}
+
+/// Where Kubernetes takes more than the RFC.
+#[test]
+fn json_patches_are_taken_as_kubernetes_takes_them() {
+    let list = || json!({"a": [1, 2]});
+    for (target, patch, expected) in [
+        (json!({}), op("test", "/a", json!(null)), json!({})),
+        (json!({}), json!([{"op": "test", "path": "/a"}]), json!({})),
         (
-            json!({"a": {}}),
-            op("test", "/a/b", json!(null)),
-            json!({"a": {}}),
+            json!({}),
+            json!([{"op": "add", "path": "/a"}]),
+            json!({"a": null}),
+        ),
+        (json!({}), op("replace", "/a", json!(2)), json!({"a": 2})),
+        (json!({"a": 1}), op("replace", "", json!({})), json!({})),
+        (
+            list(),
+            op("add", "/a/-1", json!(3)),
+            json!({"a": [1, 2, 3]}),
+        ),
+        (
+            list(),
+            op("add", "/a/-3", json!(3)),
+            json!({"a": [3, 1, 2]}),
+        ),
+        (list(), op("remove", "/a/-2", json!(0)), json!({"a": [2]})),
+        (
+            list(),
+            op("replace", "/a/01", json!(3)),
+            json!({"a": [1, 3]}),
         ),
     ] {
         assert_eq!(patched(&target, &patch), Ok(expected), "{target} + {patch}");
@@ -155,10 +184,21 @@ fn json_patches_that_do_not_fit_are_refused() {
     for (target, patch) in [
         (json!({"foo": 1}), op("add", "/baz/bat", json!(2))),
         (json!({"foo": [1]}), op("add", "/foo/2", json!(2))),
-        (json!({"foo": [1]}), op("add", "/foo/01", json!(2))),
+        (json!({"foo": [1]}), op("add", "/foo/-3", json!(2))),
+        (json!({"foo": [1]}), op("add", "/foo/1e0", json!(2))),
+        (json!({"foo": [1]}), op("replace", "/foo/1", json!(2))),
+        (json!({"foo": 1}), op("add", "", json!(2))),
+        (json!({"foo": 1}), op("remove", "", json!(2))),
+        (json!({"foo": 1}), op("burn", "/foo", json!(2))),
+        (json!({"foo": 1}), op("add", "foo", json!(2))),
+        (json!({"foo": 1}), op("replace", "/bar/baz", json!(2))),
+        (json!({"foo": 1}), json!([null])),
+        (json!({"foo": 1}), json!([{}])),
+        (json!({"foo": 1}), json!([{"op": null, "path": "/foo"}])),
+        (json!({"foo": 1}), json!([{"op": "add", "value": 1}])),
+        (json!({"foo": 1}), json!([{"op": "copy", "path": "/a"}])),
         (json!({"foo": [1]}), op("remove", "/foo/-", json!(2))),
         (json!({"foo": 1}), op("remove", "/bar", json!(2))),
-        (json!({"foo": 1}), op("replace", "/bar", json!(2))),
         (json!({"foo": "10"}), op("test", "/foo", json!(10))),
         (json!({"foo": 1}), op("test", "/bar", json!(2))),
         (json!({"foo": 1}), op("test", "/bar/baz", json!(null))),
@@ -177,11 +217,13 @@ fn json_patches_that_do_not_fit_are_refused() {
 fn malformed_json_patches_are_refused() {
     for patch in [
         json!({}),
+        json!(null),
         json!(["add"]),
-        json!([{"op": "add", "path": "/a"}]),
-        json!([{"op": "burn", "path": "/a"}]),
-        json!([{"op": "add", "path": "a", "value": 1}]),
-        json!([{"op": "copy", "path": "/a"}]),
+        json!([[]]),
+        json!([{"op": 1, "path": "/a"}]),
+        json!([{"op": "add", "path": 1}]),
+        // Before anything of it is done.
+        json!([{"op": "burn", "path": "/a"}, {"op": "copy", "from": 1, "path": "/a"}]),
     ] {
         let error = patched(&json!({}), &patch).unwrap_err();
         assert!(

@@ -152,3 +152,36 @@ async fn knatives_own_definition_is_taken_with_a_warning_and_replaces_nothing() 
     }
     assert_eq!(fixture.get(&uri).await.1, before);
 }
+
+#[tokio::test]
+async fn unknown_fields_of_the_metadata_are_dropped_and_told() {
+    let fixture = fixture();
+    fixture.post(CRDS, &cabinet()).await;
+    for (uri, mut body) in [
+        (
+            "/apis/shop.example.com/v1/namespaces/default/cabinets",
+            oak("a"),
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            json!({"metadata": {"name": "a"}}),
+        ),
+    ] {
+        body["metadata"]["lables"] = json!({"a": "b"});
+        let owner = json!({"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x", "size": 1});
+        body["metadata"]["ownerReferences"] = json!([owner]);
+        let (code, found, made) = call(&fixture, (Method::POST, JSON), uri, body.to_string()).await;
+        assert_eq!(code, StatusCode::CREATED, "{made}");
+        let told = |field: &str| format!("299 - \"unknown field \\\"metadata.{field}\\\"\"");
+        assert_eq!(found, [told("lables"), told("ownerReferences[0].size")]);
+        assert!(made["metadata"]["lables"].is_null(), "{made}");
+        assert!(made["metadata"]["ownerReferences"][0]["size"].is_null());
+        assert!(!made.to_string().contains("f:lables"), "{made}");
+
+        let patch = json!({"metadata": {"size": 1}}).to_string();
+        let one = format!("{uri}/a");
+        let (_, found, same) = call(&fixture, (Method::PATCH, MERGE), &one, patch).await;
+        assert_eq!(found, [told("size")]);
+        assert_eq!(same, made, "nothing was changed");
+    }
+}
