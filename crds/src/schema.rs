@@ -96,12 +96,34 @@ impl KindSchema {
         self.fill_in(object);
     }
 
+    /// What is said of the first value of an object that has another type than it should.
+    pub(crate) fn mistyped(&self, object: &Value) -> Option<String> {
+        let mut faults = Faults::default();
+        self.validate_but_lists(object, &mut faults);
+        let mut faults = faults.into_vec().into_iter();
+        // A field that is null is one that is not there.
+        let found = faults.find(|fault| {
+            fault.reason == "FieldValueTypeInvalid" && !fault.message.starts_with("\"null\"")
+        })?;
+        // Before it stands the value, or the name of its type.
+        let said = found
+            .message
+            .split_once(": ")
+            .map(|(_, said)| said.to_owned());
+        said.or(Some(found.message))
+    }
+
     /// Reports everything that is wrong with an object by the schema and its rules. `old` is the
     /// stored object on an update.
     pub(crate) fn judge(&self, object: &Value, old: Option<&Value>) -> Faults {
         let Compiled { schema, rules } = self.compiled();
         let mut faults = Faults::default();
-        schema.validate(object, &mut faults);
+        match self.0.text {
+            // Their types say how lists are merged, and not that items differ: an environment variable
+            // may be there twice.
+            Text::BuiltIn(_) => schema.validate_but_lists(object, &mut faults),
+            Text::Json(_) => schema.validate(object, &mut faults),
+        }
         let Some(rules) = rules else {
             return faults;
         };

@@ -9,6 +9,8 @@ use crate::schema::KindSchema;
 pub(crate) trait Beyond: Send + Sync {
     /// Whether there is anything to fill in, so that objects are held against the schema before.
     const COMPLETES: bool;
+    /// Whether it fills in fields that the schema requires.
+    const SUPPLIES: bool = false;
 
     /// Fills in what the schema has no default for.
     fn complete(
@@ -85,7 +87,10 @@ impl<B: Beyond> Admission for BySchema<B> {
             return Ok(());
         }
         // What has another shape than it should is reported before anything is filled in.
-        self.fits(object, old)?;
+        let faults = self.schema.judge(object, old);
+        if !(faults.is_empty() || B::SUPPLIES && faults.only_missing()) {
+            return Err(faults.into_vec());
+        }
         self.beyond.complete(object, old, context)?;
         // What was filled in may lack what nobody but the user can say.
         self.fits(object, old)

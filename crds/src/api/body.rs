@@ -12,6 +12,7 @@ use super::openapi::FieldValidation;
 use super::patch::{Patch, Patching};
 use super::registry::KindId;
 use super::{protobuf, rules};
+use crate::resource::ResourceKind;
 
 /// Bytes of the name of a client that writes.
 const MAX_MANAGER: usize = 128;
@@ -58,6 +59,7 @@ impl Call<'_> {
         let warnings = self
             .validation()?
             .check(&kind, &body.value, body.mistakes)?;
+        readable(&kind, &body.value)?;
         Ok((body.value, warnings))
     }
 
@@ -146,6 +148,20 @@ impl Call<'_> {
         let body = yaml(body)?;
         let config = body.value;
         Ok((Patch::Apply { config, force }, body.mistakes))
+    }
+}
+
+/// Refuses values of the wrong type in kinds of Kubernetes itself, whose servers cannot read them.
+fn readable(kind: &ResourceKind, body: &Value) -> Result<(), ApiError> {
+    if !rules::is_built_in(kind) {
+        return Ok(());
+    }
+    match kind.schema.mistyped(body) {
+        None => Ok(()),
+        Some(why) => Err(ApiError::bad_request(format!(
+            "{0} in version \"{1}\" cannot be handled as a {0}: {why}",
+            kind.kind, kind.version
+        ))),
     }
 }
 

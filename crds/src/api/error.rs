@@ -401,6 +401,7 @@ fn prefix(reason: &str) -> &'static str {
         "FieldValueForbidden" => "Forbidden",
         "FieldValueNotSupported" => "Unsupported value",
         "FieldValueDuplicate" => "Duplicate value",
+        "FieldValueNotFound" => "Not found",
         "FieldValueTooLong" => "Too long",
         "FieldValueTooMany" => "Too many",
         _ => "Invalid value",

@@ -6,8 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::metadata;
 use super::registry::Registry;
+use super::{metadata, rules};
 use crate::resource::ResourceKind;
 
 /// Unknown fields that are named in one answer.
@@ -134,8 +134,18 @@ fn parameter(name: &str, description: &str) -> Value {
     })
 }
 
-/// The name of a schema as Kubernetes forms it: the group backwards, the version, the kind.
+/// The name of a schema as Kubernetes forms it: the group backwards, the version, the kind; or for its
+/// own kinds the package that they are in.
 pub(crate) fn schema_name(kind: &ResourceKind) -> String {
+    if rules::is_built_in(kind) {
+        let group = kind.group.split('.').next().unwrap_or_default();
+        let package = match group {
+            "" => "api.core",
+            "apiextensions" => "apiextensions-apiserver.pkg.apis.apiextensions",
+            group => &format!("api.{group}"),
+        };
+        return format!("io.k8s.{package}.{}.{}", kind.version, kind.kind);
+    }
     let mut parts: Vec<&str> = kind
         .group
         .split('.')

@@ -95,14 +95,14 @@ fn convert(schema: &Value) -> Value {
     let Some(map) = schema.as_object() else {
         return json!({});
     };
-    let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    // What may be null has no type in v2 that null would fit.
+    let open = schema["x-kubernetes-preserve-unknown-fields"] == true || schema["nullable"] == true;
     let mut out = Map::new();
     for (name, value) in map {
         if !KEPT.contains(&name.as_str()) {
             continue;
         }
         let value = match name.as_str() {
-            // A schema that lets unknown fields pass cannot be told otherwise in v2.
             "type" | "properties" | "items" | "additionalProperties" if open => continue,
             "type" if schema["x-kubernetes-int-or-string"] == true => continue,
             "properties" => {

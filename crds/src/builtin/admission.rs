@@ -5,7 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-use super::{Check, Complete};
+use super::must::{self, Must, Rule, hold};
+use super::{Check, Complete, pods};
 use crate::admission::Beyond;
 use crate::api::names;
 use crate::resource::{AdmissionContext, FieldError};
@@ -13,6 +14,46 @@ use crate::structural::words::Faults;
 
 /// Bytes of a Secret's data.
 const MAX_SECRET: usize = 1024 * 1024;
+
+/// Below what keeps a number of Pods.
+const WORKLOAD: &[Rule] = &[
+    ("spec.replicas", Must::BeAtLeast(0)),
+    ("spec.minReadySeconds", Must::BeAtLeast(0)),
+    ("spec.revisionHistoryLimit", Must::BeAtLeast(0)),
+    (
+        "spec.strategy.type",
+        Must::BeOneOf(&["Recreate", "RollingUpdate"]),
+    ),
+    ("spec.strategy.rollingUpdate.maxSurge", Must::Be(share)),
+    (
+        "spec.strategy.rollingUpdate.maxUnavailable",
+        Must::Be(share),
+    ),
+];
+/// Below a Job.
+const JOB: &[Rule] = &[
+    ("spec.parallelism", Must::BeAtLeast(0)),
+    ("spec.completions", Must::BeAtLeast(0)),
+    ("spec.backoffLimit", Must::BeAtLeast(0)),
+    ("spec.activeDeadlineSeconds", Must::BeAtLeast(0)),
+    ("spec.ttlSecondsAfterFinished", Must::BeAtLeast(0)),
+    (
+        "spec.completionMode",
+        Must::BeOneOf(&["NonIndexed", "Indexed"]),
+    ),
+];
+
+/// A share of Pods, where it is no number of them.
+fn share(text: &str) -> Result<(), String> {
+    let digits = text.strip_suffix('%').unwrap_or_default();
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(())
+    } else {
+        let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. \
+                   '1%',  or '93%', regex used for validation is '[0-9]+%')";
+        Err(why.to_owned())
+    }
+}
 
 /// What a kind says beyond its schema.
 #[derive(Debug)]
@@ -23,6 +64,7 @@ pub(super) struct Extras {
 
 impl Beyond for Extras {
     const COMPLETES: bool = true;
+    const SUPPLIES: bool = true;
 
     fn complete(
         &self,
@@ -51,7 +93,7 @@ pub(super) fn as_it_is(_: &mut Value) {}
 pub(super) fn anything(_: &Value, _: Option<&Value>, _: &mut Faults) {}
 
 /// Sets fields that are not there.
-fn absent(object: &mut Value, fields: &[(&str, Value)]) {
+pub(super) fn absent(object: &mut Value, fields: &[(&str, Value)]) {
     for (name, value) in fields {
         if object[*name].is_null() {
             object[*name] = value.clone();
@@ -60,7 +102,7 @@ fn absent(object: &mut Value, fields: &[(&str, Value)]) {
 }
 
 /// The items of a list, if it is there.
-fn list<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
+pub(super) fn list<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
     let found = object.get_mut(field).and_then(Value::as_array_mut);
     found.into_iter().flatten()
 }
@@ -68,7 +110,7 @@ fn list<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut 
 /// The Pods of a workload.
 fn template(spec: &mut Value) {
     if let Some(pods) = spec.pointer_mut("/template/spec") {
-        pod_spec(pods);
+        pods::complete_spec(pods);
     }
 }
 
@@ -152,112 +194,19 @@ fn check_secret_type(object: &Value, faults: &mut Faults) {
     }
 }
 
-/// A Service. There is no network of a cluster here, so none gets an address of it.
-pub(super) fn service(object: &mut Value) {
-    let spec = &mut object["spec"];
-    absent(
-        spec,
-        &[
-            ("type", json!("ClusterIP")),
-            ("sessionAffinity", json!("None")),
-        ],
-    );
-    if spec["type"] == "ExternalName" {
-        // What it had as another type goes, as in Kubernetes.
-        if let Some(spec) = spec
-            .as_object_mut()
-            .filter(|s| s.get("clusterIP") == Some(&json!("None")))
-        {
-            spec.remove("clusterIP");
-            spec.remove("clusterIPs");
-        }
-    } else {
-        absent(spec, &[("clusterIP", json!("None"))]);
-        if spec["clusterIPs"].is_null() {
-            spec["clusterIPs"] = json!([spec["clusterIP"]]);
-        }
-    }
-    for port in list(spec, "ports") {
-        let number = port["port"].clone();
-        absent(port, &[("protocol", json!("TCP")), ("targetPort", number)]);
-    }
-}
-
-pub(super) fn check_service(object: &Value, _: Option<&Value>, faults: &mut Faults) {
-    let spec = &object["spec"];
-    let known = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"].map(Value::from);
-    if !known.contains(&spec["type"]) {
-        faults.unsupported("spec.type", &spec["type"], &known);
-    }
-    let external = spec["type"] == "ExternalName";
-    if external && spec["externalName"].as_str().unwrap_or_default().is_empty() {
-        faults.required("spec.externalName", "");
-    }
-    let ports = spec["ports"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    if ports.is_empty() && !external && spec["clusterIP"] != "None" {
-        faults.required("spec.ports", "");
-    }
-    for (at, port) in ports.iter().enumerate() {
-        let path = format!("spec.ports[{at}]");
-        for field in ["port", "targetPort"] {
-            let number = &port[field];
-            let good = number.as_i64().is_some_and(|n| (1..=65_535).contains(&n));
-            // A target may be named.
-            if !(good || field == "targetPort" && number.is_string()) {
-                let detail = "must be between 1 and 65535, inclusive";
-                faults.invalid(format!("{path}.{field}"), number, detail);
-            }
-        }
-        let name = port["name"].as_str().unwrap_or_default();
-        if name.is_empty() && ports.len() > 1 {
-            faults.required(format!("{path}.name"), "");
-        }
-        let known = ["SCTP", "TCP", "UDP"].map(Value::from);
-        if !known.contains(&port["protocol"]) {
-            faults.unsupported(format!("{path}.protocol"), &port["protocol"], &known);
-        }
-    }
-}
-
-/// The spec of a Pod, alone or in a template.
-fn pod_spec(spec: &mut Value) {
-    if !spec.is_object() {
-        return;
-    }
-    absent(
-        spec,
-        &[
-            ("restartPolicy", json!("Always")),
-            ("terminationGracePeriodSeconds", json!(30)),
-            ("dnsPolicy", json!("ClusterFirst")),
-            ("schedulerName", json!("default-scheduler")),
-            ("securityContext", json!({})),
-        ],
-    );
-    for field in ["containers", "initContainers"] {
-        for container in list(spec, field) {
-            let image = container["image"].as_str().unwrap_or_default();
-            let tag = image.rsplit('/').next().unwrap_or_default();
-            let latest = !tag.contains([':', '@']) || tag.ends_with(":latest");
-            let pull = if latest { "Always" } else { "IfNotPresent" };
-            absent(
-                container,
-                &[
-                    ("imagePullPolicy", json!(pull)),
-                    ("terminationMessagePath", json!("/dev/termination-log")),
-                    ("terminationMessagePolicy", json!("File")),
-                    ("resources", json!({})),
-                ],
-            );
-        }
-    }
-}
-
 pub(super) fn pod(object: &mut Value) {
-    pod_spec(&mut object["spec"]);
+    if object["spec"].is_null() {
+        object["spec"] = json!({});
+    }
+    pods::complete_spec(&mut object["spec"]);
+    absent(
+        &mut object["spec"],
+        &[
+            ("enableServiceLinks", json!(true)),
+            ("preemptionPolicy", json!("PreemptLowerPriority")),
+            ("priority", json!(0)),
+        ],
+    );
     if object["status"].is_null() {
         object["status"] = json!({"phase": "Pending"});
     }
@@ -265,19 +214,23 @@ pub(super) fn pod(object: &mut Value) {
 
 pub(super) fn deployment(object: &mut Value) {
     let spec = &mut object["spec"];
-    let rolling = json!({
-        "type": "RollingUpdate",
-        "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"},
-    });
     absent(
         spec,
         &[
             ("replicas", json!(1)),
             ("revisionHistoryLimit", json!(10)),
             ("progressDeadlineSeconds", json!(600)),
-            ("strategy", rolling),
+            ("strategy", json!({})),
         ],
     );
+    let strategy = &mut spec["strategy"];
+    absent(strategy, &[("type", json!("RollingUpdate"))]);
+    if strategy["type"] == "RollingUpdate" {
+        absent(strategy, &[("rollingUpdate", json!({}))]);
+        let quarter = json!("25%");
+        let shares = [("maxSurge", quarter.clone()), ("maxUnavailable", quarter)];
+        absent(&mut strategy["rollingUpdate"], &shares);
+    }
     template(spec);
 }
 
@@ -300,79 +253,76 @@ pub(super) fn job(object: &mut Value) {
     template(&mut object["spec"]);
 }
 
-/// The containers of a Pod: one at least, each with an image and a name. That names differ, the schema
-/// says.
-fn check_containers(spec: &Value, path: &str, faults: &mut Faults) {
-    if spec["containers"].as_array().is_none_or(Vec::is_empty) {
-        faults.required(format!("{path}.containers"), "");
-    }
-    for field in ["initContainers", "containers"] {
-        for (at, container) in spec[field].as_array().into_iter().flatten().enumerate() {
-            let path = format!("{path}.{field}[{at}]");
-            let name = container["name"].as_str().unwrap_or_default();
-            if name.is_empty() {
-                faults.required(format!("{path}.name"), "");
-            } else if let Err(why) = names::dns_label(name) {
-                faults.invalid(format!("{path}.name"), &json!(name), why);
-            }
-            let image = container["image"].as_str().unwrap_or_default();
-            if image.is_empty() {
-                faults.required(format!("{path}.image"), "");
-            }
-        }
-    }
-}
-
 pub(super) fn check_pod(object: &Value, _: Option<&Value>, faults: &mut Faults) {
-    check_containers(&object["spec"], "spec", faults);
+    pods::check_spec(&object["spec"], "spec", faults);
 }
 
 /// A selector must choose the Pods of its own template, and may not change.
 pub(super) fn check_selector(object: &Value, old: Option<&Value>, faults: &mut Faults) {
     let spec = &object["spec"];
+    let selector = &spec["selector"];
     let labels = &spec["template"]["metadata"]["labels"];
-    let wanted = spec["selector"]["matchLabels"].as_object();
+    let wanted = selector["matchLabels"].as_object();
+    let expressions = selector["matchExpressions"].as_array();
+    if wanted.is_none_or(Map::is_empty) && expressions.is_none_or(Vec::is_empty) {
+        let detail = "empty selector is invalid for deployment";
+        faults.invalid("spec.selector", &json!({}), detail);
+    }
     if wanted.is_some_and(|all| all.iter().any(|(name, value)| labels[name] != *value)) {
         let detail = "`selector` does not match template `labels`";
         faults.invalid("spec.template.metadata.labels", labels, detail);
     }
-    check_containers(&spec["template"]["spec"], "spec.template.spec", faults);
+    let pods = &spec["template"]["spec"];
+    pods::check_spec(pods, "spec.template.spec", faults);
+    let policy = &pods["restartPolicy"];
+    must::one_of(
+        "spec.template.spec.restartPolicy",
+        policy,
+        &["Always"],
+        faults,
+    );
     if let Some(old) = old
-        && old["spec"]["selector"] != spec["selector"]
+        && old["spec"]["selector"] != *selector
     {
-        faults.invalid("spec.selector", &spec["selector"], "field is immutable");
+        faults.invalid("spec.selector", selector, "field is immutable");
     }
-    if spec["replicas"]
-        .as_i64()
-        .is_some_and(|replicas| replicas < 0)
-    {
-        let detail = "must be greater than or equal to 0";
-        faults.invalid("spec.replicas", &spec["replicas"], detail);
+    hold(object, "", WORKLOAD, faults);
+}
+
+pub(super) fn check_deployment(object: &Value, old: Option<&Value>, faults: &mut Faults) {
+    check_selector(object, old, faults);
+    let spec = &object["spec"];
+    let strategy = &spec["strategy"];
+    let rolling = &strategy["rollingUpdate"];
+    if strategy["type"] == "Recreate" && !rolling.is_null() {
+        let detail = "may not be specified when strategy `type` is 'Recreate'";
+        faults.forbidden("spec.strategy.rollingUpdate", detail);
+    }
+    let none = |value: &Value| *value == 0 || value == "0%";
+    if none(&rolling["maxSurge"]) && none(&rolling["maxUnavailable"]) {
+        let place = "spec.strategy.rollingUpdate.maxUnavailable";
+        let detail = "may not be 0 when `maxSurge` is 0";
+        faults.invalid(place, &rolling["maxUnavailable"], detail);
+    }
+    let (limit, ready) = (&spec["progressDeadlineSeconds"], &spec["minReadySeconds"]);
+    if limit.as_i64().unwrap_or(i64::MAX) <= ready.as_i64().unwrap_or_default() {
+        let detail = "must be greater than minReadySeconds";
+        faults.invalid("spec.progressDeadlineSeconds", limit, detail);
     }
 }
 
 /// A Job's template is part of what it is; its restart policy cannot be the default.
 pub(super) fn check_job(object: &Value, old: Option<&Value>, faults: &mut Faults) {
     let template = &object["spec"]["template"];
-    check_containers(&template["spec"], "spec.template.spec", faults);
-    let policy = &template["spec"]["restartPolicy"];
-    let known = ["OnFailure", "Never"].map(Value::from);
-    if !known.contains(policy) {
-        faults.unsupported("spec.template.spec.restartPolicy", policy, &known);
+    pods::check_spec(&template["spec"], "spec.template.spec", faults);
+    if template["spec"]["restartPolicy"] == "Always" {
+        let detail = "valid values: \"OnFailure\", \"Never\"";
+        faults.required("spec.template.spec.restartPolicy", detail);
     }
+    hold(object, "", JOB, faults);
     if let Some(old) = old
         && old["spec"]["template"] != *template
     {
         faults.invalid("spec.template", template, "field is immutable");
-    }
-}
-
-/// What a binding grants may not change.
-pub(super) fn check_binding(object: &Value, old: Option<&Value>, faults: &mut Faults) {
-    if let Some(old) = old
-        && old["roleRef"] != object["roleRef"]
-    {
-        let detail = "cannot change roleRef";
-        faults.invalid("roleRef", &object["roleRef"], detail);
     }
 }

@@ -12,9 +12,16 @@
 mod admission;
 pub(crate) mod cells;
 mod events;
+mod must;
+mod others;
+mod pods;
+mod rights;
+mod service;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,7 +87,7 @@ fn kind(row: &Row) -> ResourceKind {
         served: true,
         storage: !(events && row.group == events::GROUP),
         stored_in: events.then(String::new),
-        deprecation: None,
+        deprecation: row.deprecation.map(ToOwned::to_owned),
         conversion: events.then_some(events::convert),
         definition: None,
     }

@@ -1,10 +1,10 @@
 //! One row for each kind.
 
 use super::admission::{
-    anything, as_it_is, check_binding, check_job, check_pod, check_secret, check_selector,
-    check_service, deployment, job, pod, replica_set, secret, service,
+    anything, as_it_is, check_deployment, check_job, check_pod, check_secret, check_selector,
+    deployment, job, pod, replica_set, secret,
 };
-use super::{Check, Complete, cells};
+use super::{Check, Complete, cells, others, rights, service};
 use crate::resource::Cells;
 
 /// A kind.
@@ -26,6 +26,8 @@ pub(super) struct Row {
     pub(super) cells: Cells,
     pub(super) complete: Complete,
     pub(super) check: Check,
+    /// What requests for it are warned of.
+    pub(super) deprecation: Option<&'static str>,
 }
 
 /// A kind of the core group in namespaces, to be adapted.
@@ -44,6 +46,7 @@ const CORE: Row = Row {
     cells: cells::age,
     complete: as_it_is,
     check: anything,
+    deprecation: None,
 };
 const RBAC: Row = Row {
     group: "rbac.authorization.k8s.io",
@@ -87,16 +90,19 @@ pub(super) const ROWS: &[Row] = &[
         schema: "core.v1.Service", status: true,
         columns: &[("Type", 0), ("Cluster-IP", 0), ("External-IP", 0), ("Port(s)", 0), ("Age", 0),
             ("Selector", 1)],
-        cells: cells::service, complete: service, check: check_service, ..CORE
+        cells: cells::service, complete: service::complete, check: service::check, ..CORE
     },
     Row {
         kind: "Endpoints", plural: "endpoints", short_names: &["ep"],
         schema: "core.v1.Endpoints",
-        columns: &[("Endpoints", 0), ("Age", 0)], cells: cells::endpoints, ..CORE
+        columns: &[("Endpoints", 0), ("Age", 0)], cells: cells::endpoints,
+        complete: others::endpoints, check: others::check_endpoints,
+        deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ..CORE
     },
     Row {
         kind: "Event", plural: "events", short_names: &["ev"], schema: "core.v1.Event",
-        columns: EVENT, cells: cells::event, ..CORE
+        columns: EVENT, cells: cells::event, check: others::check_event, ..CORE
     },
     Row {
         group: "events.k8s.io", kind: "Event", plural: "events", short_names: &["ev"],
@@ -114,7 +120,7 @@ pub(super) const ROWS: &[Row] = &[
         categories: &["all"], scale: true, schema: "apps.v1.Deployment", status: true,
         columns: &[("Ready", 0), ("Up-to-date", 0), ("Available", 0), ("Age", 0),
             ("Containers", 1), ("Images", 1), ("Selector", 1)],
-        cells: cells::deployment, complete: deployment, check: check_selector, ..CORE
+        cells: cells::deployment, complete: deployment, check: check_deployment, ..CORE
     },
     Row {
         group: "apps", kind: "ReplicaSet", plural: "replicasets", short_names: &["rs"],
@@ -136,34 +142,40 @@ pub(super) const ROWS: &[Row] = &[
         schema: "autoscaling.v2.HorizontalPodAutoscaler", status: true,
         columns: &[("Reference", 0), ("Targets", 0), ("MinPods", 0), ("MaxPods", 0),
             ("Replicas", 0), ("Age", 0)],
-        cells: cells::autoscaler, ..CORE
+        cells: cells::autoscaler, complete: others::autoscaler,
+        check: others::check_autoscaler, ..CORE
     },
     Row {
         group: "coordination.k8s.io", kind: "Lease", plural: "leases",
         schema: "coordination.v1.Lease",
-        columns: &[("Holder", 0), ("Age", 0)], cells: cells::lease, ..CORE
+        columns: &[("Holder", 0), ("Age", 0)], cells: cells::lease,
+        check: others::check_lease, ..CORE
     },
     Row {
         group: "discovery.k8s.io", kind: "EndpointSlice", plural: "endpointslices",
         schema: "discovery.v1.EndpointSlice",
         columns: &[("AddressType", 0), ("Ports", 0), ("Endpoints", 0), ("Age", 0)],
-        cells: cells::endpoint_slice, ..CORE
+        cells: cells::endpoint_slice, complete: others::endpoint_slice,
+        check: others::check_endpoint_slice, ..CORE
     },
     Row {
         kind: "Role", plural: "roles", schema: "rbac.v1.Role",
-        columns: &[("Created At", 0)], cells: cells::created, ..RBAC
+        columns: &[("Created At", 0)], cells: cells::created, check: rights::check_role, ..RBAC
     },
     Row {
         kind: "RoleBinding", plural: "rolebindings", schema: "rbac.v1.RoleBinding",
-        columns: BINDING, cells: cells::binding, check: check_binding, ..RBAC
+        columns: BINDING, cells: cells::binding, complete: rights::complete_binding,
+        check: rights::check_role_binding, ..RBAC
     },
     Row {
         kind: "ClusterRole", plural: "clusterroles", schema: "rbac.v1.ClusterRole",
-        namespaced: false, columns: &[("Created At", 0)], cells: cells::created, ..RBAC
+        namespaced: false, columns: &[("Created At", 0)], cells: cells::created,
+        check: rights::check_cluster_role, ..RBAC
     },
     Row {
         kind: "ClusterRoleBinding", plural: "clusterrolebindings",
         schema: "rbac.v1.ClusterRoleBinding", namespaced: false, columns: BINDING,
-        cells: cells::binding, check: check_binding, ..RBAC
+        cells: cells::binding, complete: rights::complete_binding,
+        check: rights::check_cluster_role_binding, ..RBAC
     },
 ];

@@ -20,9 +20,14 @@ const MAX_UNIQUE: usize = 1_000;
 impl Schema {
     /// Reports everything that is wrong with a whole object.
     pub(crate) fn validate(&self, object: &Value, faults: &mut Faults) {
-        validate(self, object, &Path::Root, faults);
+        self.validate_but_lists(object, faults);
         self.check_lists(object, &Path::Root, faults);
         self.check_embedded(object, &Path::Root, faults);
+    }
+
+    /// [`Schema::validate`] for what may hold an item twice in lists of all types.
+    pub(crate) fn validate_but_lists(&self, object: &Value, faults: &mut Faults) {
+        validate(self, object, &Path::Root, faults);
     }
 
     /// Reports everything that is wrong with the value of one field of an object.

@@ -98,6 +98,13 @@ impl Faults {
         self.0.iter().any(|fault| reasons.contains(&fault.reason))
     }
 
+    /// Whether nothing else is wrong than that fields are missing.
+    pub(crate) fn only_missing(&self) -> bool {
+        self.0
+            .iter()
+            .all(|fault| fault.reason == "FieldValueRequired")
+    }
+
     /// All of them.
     pub(crate) fn into_vec(self) -> Vec<FieldError> {
         self.0

@@ -179,7 +179,7 @@ pub(super) fn updates() -> Vec<Row> {
         row("blind update", Method::PUT, ONE, JSON, raw("a").to_string(), 422, "Invalid", "metadata.resourceVersion: Invalid value: 0: must be specified for an update"),
         row("update of nothing", Method::PUT, &format!("{WIDGETS}/b"), JSON, raw("b").to_string(), 404, "NotFound", "widgets.test.heddle.dev \"b\" not found"),
         row("namespace with dots", Method::POST, "/api/v1/namespaces", JSON, json!({"metadata": {"name": "a.b"}}).to_string(), 422, "Invalid", "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": must not contain dots"),
-        row("data that is no text", Method::POST, "/api/v1/namespaces/default/configmaps", JSON, json!({"metadata": {"name": "m"}, "data": {"a": 1}}).to_string(), 422, "Invalid", "ConfigMap \"m\" is invalid: data.a: Invalid value"),
+        row("data that is no text", Method::POST, "/api/v1/namespaces/default/configmaps", JSON, json!({"metadata": {"name": "m"}, "data": {"a": 1}}).to_string(), 400, "BadRequest", "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: data.a in body must be of type string"),
     ]
 }
 

@@ -22,7 +22,7 @@ async fn a_schema_is_read_when_an_object_of_its_kind_comes() {
 
     let (code, document) = fixture.get("/openapi/v2").await;
     assert_eq!(code, StatusCode::OK);
-    let pod = &document["definitions"]["v1.Pod"]["properties"];
+    let pod = &document["definitions"]["io.k8s.api.core.v1.Pod"]["properties"];
     assert!(pod["spec"]["properties"]["containers"].is_object());
     assert_eq!(read(&fixture), first, "documents are kept by nobody");
 

@@ -162,7 +162,7 @@ async fn open_api_v3_tells_of_the_metadata_of_every_kind() {
     let fixture = fixture();
     for (path, name) in [
         ("apis/test.heddle.dev/v1", "dev.heddle.test.v1.Widget"),
-        ("api/v1", "v1.ConfigMap"),
+        ("api/v1", "io.k8s.api.core.v1.ConfigMap"),
     ] {
         let (_, _, body) = fixture.fetch(&format!("/openapi/v3/{path}"), &[]).await;
         let document: Value = serde_json::from_slice(&body).unwrap();
