@@ -39,6 +39,8 @@ use support::{Result, http, procfs, setting};
 use tokio::task::JoinSet;
 
 const KIB: f64 = 1024.0;
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Clients that write at a time.
 const WRITERS: u64 = 64;
 
@@ -95,19 +97,7 @@ fn bench() -> Result<()> {
         spread(&starts).text(0),
         procfs::memory(heddle.process.pid())?.resident
     );
-    let from = Instant::now();
-    runtime.block_on(async { clear(&api(&data).await?, count).await })?;
-    while metrics(&heddle)?.contains("heddle_trigger_backlog{") {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let gone = from.elapsed();
-    let written = last_positions(&heddle)?.duration_since(from);
-    println!(
-        "consumers of {count} deleted Triggers gone after {:.2} s, their positions after {:.2} s",
-        gone.as_secs_f64(),
-        written.as_secs_f64()
-    );
-    Ok(())
+    runtime.block_on(gone(&heddle, &data, count))
 }
 
 /// Everything that the process says of itself.
@@ -125,11 +115,11 @@ fn metric(heddle: &Heddle, name: &str) -> Result<u64> {
 }
 
 /// When positions were written last, once none have been for three times as long as they wait at most.
-fn last_positions(heddle: &Heddle) -> Result<Instant> {
+async fn last_positions(heddle: &Heddle) -> Result<Instant> {
     let groups = || metric(heddle, "heddle_position_groups_total");
     let (mut before, mut last) = (groups()?, Instant::now());
     while last.elapsed() < Duration::from_millis(1_500) {
-        std::thread::sleep(Duration::from_millis(50));
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let now = groups()?;
         if now != std::mem::replace(&mut before, now) {
             last = Instant::now();
@@ -227,7 +217,7 @@ where
 /// Waits until all are ready. The last that was made is looked at first: to list all of them again and
 /// again would be the most of the work.
 async fn wait_ready(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + PATIENCE;
     let last = format!("t-{}", count - 1);
     let ready = |object: &DynamicObject| is_ready(&object.data);
     while !ready(&triggers.get(&last).await?) {
@@ -243,6 +233,27 @@ async fn wait_ready(triggers: &Api<DynamicObject>, count: u64) -> Result<()> {
         ensure!(Instant::now() < deadline, "{ready} of {count} are ready");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Deletes all of them, and waits until nothing is left of them.
+async fn gone(heddle: &Heddle, data: &Path, count: u64) -> Result<()> {
+    let from = Instant::now();
+    clear(&api(data).await?, count).await?;
+    while metrics(heddle)?.contains(r#"name="t-"#) {
+        ensure!(
+            from.elapsed() < PATIENCE,
+            "consumers of deleted Triggers are left"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let gone = from.elapsed();
+    let written = last_positions(heddle).await?.duration_since(from);
+    println!(
+        "consumers of {count} deleted Triggers gone after {:.2} s, their positions after {:.2} s",
+        gone.as_secs_f64(),
+        written.as_secs_f64()
+    );
+    Ok(())
 }
 
 /// Lists all of them at once: until the last byte, without what a client does with them.
