@@ -1,5 +1,6 @@
 //! The controllers, as one loop: watches feed the world and a queue of keys; each key is planned and
-//! carried out; writes to the API go on beside it, a bounded number at a time.
+//! carried out. What takes its time goes on beside it, a bounded number at a time: writes to the API, and
+//! changes of consumers, whose keys come again when they are done.
 
 use std::sync::Arc;
 use std::time::Duration;
