@@ -46,7 +46,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::config::ConsumerId;
 
@@ -399,16 +399,19 @@ impl Positions {
         }
     }
 
-    /// Tells how a write went that covers the tickets up to `wanted`.
+    /// Tells how a write went that covers the tickets up to `wanted`. That it fails, and no more, is
+    /// said once.
     fn tell(&self, wanted: u64, failure: Option<String>) {
         let failure: Option<Arc<str>> = failure.map(Into::into);
-        if let Some(error) = &failure {
-            warn!(
-                error = &**error,
-                "positions could not be written; a restart would deliver events again"
-            );
-        }
         self.durable.send_if_modified(|durable| {
+            match &failure {
+                Some(error) if durable.failure != failure => warn!(
+                    error = &**error,
+                    "positions cannot be written; a restart would deliver events again"
+                ),
+                None if durable.failure.is_some() => info!("positions are written again"),
+                _ => {}
+            }
             let through = match failure {
                 None => wanted,
                 Some(_) => durable.through,
