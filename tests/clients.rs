@@ -6,9 +6,9 @@
 //! user would.
 //!
 //! `tests/scripts/clients.sh` fetches and builds the clients; `HEDDLE_KUBECTL`,
-//! `HEDDLE_KUBECTL_DEBIAN`, `HEDDLE_KN` and `HEDDLE_HELM` name the folders that it prints. The
-//! kubectl of the PATH is driven too: one of a version that the tables do not know is held to the
-//! exit codes alone.
+//! `HEDDLE_KUBECTL_DEBIAN`, `HEDDLE_KN`, `HEDDLE_HELM`, `HEDDLE_PYTHON_KUBERNETES` and
+//! `HEDDLE_CLIENT_GO` name the folders that it prints. The kubectl of the PATH is driven too: one of
+//! a version that the tables do not know is held to the exit codes alone.
 //!
 //! `HEDDLE_KUBECONFIG` names a scratch cluster: the rows of kubectl run there as well, and must
 //! answer what the tables say, but for those that say why they differ.
@@ -237,20 +237,20 @@ async fn helm_answers_as_recorded() {
     check_one("helm", "HEDDLE_HELM").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_python_client_finds_what_it_expects() {
-    let Some(packages) = site::given("HEDDLE_PYTHON_KUBERNETES") else {
-        return;
-    };
-    let site = Site::heddle("python").await;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python.py");
+/// Runs a program of ours that uses a library, in a namespace of its own, until it has written so
+/// many lines and ended well.
+async fn run(program: std::process::Command, namespace: &'static str, steps: usize) {
+    let site = Site::heddle(namespace).await;
     let work = tokio::task::spawn_blocking(move || {
-        std::process::Command::new("timeout")
-            .args(["300", "python3"])
-            .arg(script)
+        let mut timed = std::process::Command::new("timeout");
+        timed.arg("300").arg(program.get_program());
+        timed.args(program.get_args());
+        for (name, value) in program.get_envs() {
+            timed.env(name, value.unwrap_or_default());
+        }
+        timed
             .arg(site.kubeconfig())
-            .arg("python")
-            .env("PYTHONPATH", packages)
+            .arg(namespace)
             .output()
             .unwrap()
     });
@@ -258,7 +258,26 @@ async fn the_python_client_finds_what_it_expects() {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");
-    assert_eq!(text.lines().count(), 7, "{text}");
+    assert_eq!(text.lines().count(), steps, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_client_finds_what_it_expects() {
+    let Some(packages) = site::given("HEDDLE_PYTHON_KUBERNETES") else {
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/python.py");
+    let mut python = std::process::Command::new("python3");
+    python.arg(script).env("PYTHONPATH", packages);
+    run(python, "python", 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_go_client_finds_what_it_expects() {
+    if let Some(folder) = site::given("HEDDLE_CLIENT_GO") {
+        let program = std::process::Command::new(folder.join("bin/client-go"));
+        run(program, "go", 9).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

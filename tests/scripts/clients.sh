@@ -7,6 +7,7 @@
 #     tests/scripts/clients.sh kn               Knative's client, from its Go module: bin/kn
 #     tests/scripts/clients.sh helm             Helm, from its Go module: bin/helm
 #     tests/scripts/clients.sh python           Python's kubernetes package: a folder for PYTHONPATH
+#     tests/scripts/clients.sh client-go        tests/clients/client_go, which uses Kubernetes' library: bin/client-go
 #     tests/scripts/clients.sh etcd             Debian's etcd-server: bin/etcd
 #     tests/scripts/clients.sh kube-apiserver   kube-apiserver, from its Go module: bin/kube-apiserver
 #     tests/scripts/clients.sh kube-controller-manager   the same for bin/kube-controller-manager
@@ -26,6 +27,10 @@ limit=1800
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/heddle"
 export GOMODCACHE="$cache/go/mod" GOCACHE="$cache/go/build" GOTOOLCHAIN=local
 export GOFLAGS="-buildvcs=false -modcacherw" CGO_ENABLED=0
+
+# Its folder is made anew when it changes.
+program="$(cd "$(dirname "${BASH_SOURCE[0]}")/../clients/client_go" && pwd)"
+program_hash="$(cat "$program"/{main.go,go.mod,go.sum} | sha256sum | cut -c1-12)"
 
 work=""
 trap '[ -z "$work" ] || rm -rf "$work"' EXIT
@@ -103,6 +108,14 @@ helm() {
         "-X helm.sh/helm/v${helm%%.*}/internal/version.version=v$helm"
 }
 
+# Our own program, with the versions that its go.sum pins.
+client_go() {
+    command -v go >/dev/null || fail "go is not on the PATH"
+    cd "$program"
+    quietly go build -mod=readonly -trimpath -ldflags "-s -w" -o "$work/made/bin/client-go" .
+    cd - >/dev/null
+}
+
 python() {
     quietly python3 -m pip install --quiet --disable-pip-version-check --no-input --no-compile \
         --target "$work/made" "kubernetes==$python_kubernetes"
@@ -139,9 +152,10 @@ case "${1:-}" in
     kubectl-debian) once "kubernetes-client-$(debian_version kubernetes-client)" kubectl_debian ;;
     kn) once "kn-$knative_client" kn ;;
     helm) once "helm-$helm" helm ;;
+    client-go) once "client-go-$program_hash" client_go ;;
     python) once "python-kubernetes-$python_kubernetes" python ;;
     etcd) once "etcd-server-$(debian_version etcd-server)" etcd ;;
     kube-apiserver) once "$1-$kubernetes" kube_apiserver ;;
     kube-controller-manager) once "$1-$kubernetes" kube_controller_manager ;;
-    *) fail "usage: $0 kubectl|kubectl-debian|kn|helm|python|etcd|kube-apiserver|kube-controller-manager" ;;
+    *) fail "usage: $0 kubectl|kubectl-debian|kn|helm|python|client-go|etcd|kube-apiserver|kube-controller-manager" ;;
 esac

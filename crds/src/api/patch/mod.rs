@@ -17,11 +17,11 @@ use super::managed::{self, Conflict, Managed, Operation, Refused, Request, Views
 use super::object::{Key, Object};
 use super::openapi::{FieldValidation, strict};
 use super::owners::{By, Part};
-use super::registry::KindId;
+use super::registry::{KindId, api_version};
 use super::store::Transaction;
 use super::types::Type;
 use super::write::{self, CONFLICT};
-use super::{owners, version};
+use super::{metadata, owners, version};
 use crate::resource::{FieldError, ResourceKind};
 
 /// A patch.
@@ -104,7 +104,7 @@ pub(crate) fn patch(
         }
     };
     let (old, mut body) = outcome.map_err(refused)?;
-    write::envelope(&kind, &mut body)?;
+    readable(&kind, &key.name, &mut body)?;
     let warnings = validation.named(&kind, &body, mistakes);
     if validation == FieldValidation::Strict && !warnings.is_empty() {
         return Err(unreadable(&body, &strict(&warnings)));
@@ -117,6 +117,25 @@ pub(crate) fn patch(
         created: false,
         warnings,
     })
+}
+
+/// What a patch makes of an object must be one, and of the same kind.
+fn readable(kind: &ResourceKind, name: &str, body: &mut Value) -> Result<(), ApiError> {
+    let version = api_version(kind);
+    for (field, want) in [("kind", kind.kind.as_str()), ("apiVersion", &version)] {
+        let found = body[field].as_str().unwrap_or_default();
+        if !found.is_empty() && found != want {
+            let error = FieldError {
+                field: field.to_owned(),
+                message: format!("{}: must be {want}", Value::from(found)),
+                reason: "FieldValueInvalid",
+            };
+            return Err(ApiError::invalid(kind, name, &[error]));
+        }
+    }
+    write::envelope(kind, body)
+        .and_then(|()| metadata::shape(kind, body))
+        .map_err(|error| unreadable(body, &error.message))
 }
 
 /// Refuses a patch that names another identity than the object has. What a PUT names is a
@@ -149,6 +168,10 @@ fn refused(error: PatchError) -> ApiError {
 
 fn patched(kind: &ResourceKind, body: &mut Value, patch: Patch) -> Result<(), PatchError> {
     match patch {
+        Patch::Merge(patch) if !patch.is_object() => {
+            let why = "a JSON merge patch is an object: send an object";
+            Err(PatchError::Malformed(why.to_owned()))
+        }
         Patch::Merge(patch) => {
             merge(body, patch);
             Ok(())
