@@ -18,6 +18,7 @@ ROOTS = {
         "ConfigMap", "Endpoints", "Event", "Namespace", "Pod", "Secret", "Service",
         "ServiceAccount")],
     "apis__apps__v1": ["apps.v1.Deployment", "apps.v1.ReplicaSet"],
+    "apis__autoscaling__v1": ["autoscaling.v1.HorizontalPodAutoscaler"],
     "apis__autoscaling__v2": ["autoscaling.v2.HorizontalPodAutoscaler"],
     "apis__batch__v1": ["batch.v1.Job"],
     "apis__coordination.k8s.io__v1": ["coordination.v1.Lease"],

@@ -21,7 +21,7 @@ ROOTS = [
     ("core/v1", "v1", "Namespace ConfigMap Secret ServiceAccount Service Endpoints Event Pod"),
     ("apps/v1", "apps/v1", "Deployment ReplicaSet"),
     ("batch/v1", "batch/v1", "Job"),
-    ("autoscaling/v1", "autoscaling/v1", "Scale"),
+    ("autoscaling/v1", "autoscaling/v1", "HorizontalPodAutoscaler Scale"),
     ("autoscaling/v2", "autoscaling/v2", "HorizontalPodAutoscaler"),
     ("coordination/v1", "coordination.k8s.io/v1", "Lease"),
     ("discovery/v1", "discovery.k8s.io/v1", "EndpointSlice"),

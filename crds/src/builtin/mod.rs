@@ -10,6 +10,7 @@
 //! its cells, its defaults and its checks.
 
 mod admission;
+mod autoscaling;
 pub(crate) mod cells;
 mod events;
 mod must;
@@ -85,10 +86,17 @@ fn kind(row: &Row) -> ResourceKind {
         admission: Arc::new(BySchema::new(&schema, extras)),
         schema,
         served: true,
-        storage: !(events && row.group == events::GROUP),
+        storage: match row.group {
+            events::GROUP => false,
+            autoscaling::GROUP => row.version == autoscaling::STORED,
+            _ => true,
+        },
         stored_in: events.then(String::new),
         deprecation: row.deprecation.map(ToOwned::to_owned),
-        conversion: events.then_some(events::convert),
+        conversion: match row.group {
+            autoscaling::GROUP => Some(autoscaling::convert),
+            _ => events.then_some(events::convert),
+        },
         definition: None,
     }
 }

@@ -99,10 +99,6 @@ pub(super) fn check_lease(object: &Value, _: Option<&Value>, faults: &mut Faults
     hold(object, "", LEASE, faults);
 }
 
-pub(super) fn autoscaler(object: &mut Value) {
-    absent(&mut object["spec"], &[("minReplicas", json!(1))]);
-}
-
 pub(super) fn check_autoscaler(object: &Value, _: Option<&Value>, faults: &mut Faults) {
     hold(object, "", AUTOSCALER, faults);
     let spec = &object["spec"];

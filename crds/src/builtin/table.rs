@@ -4,7 +4,7 @@ use super::admission::{
     anything, as_it_is, check_deployment, check_job, check_pod, check_secret, check_selector,
     deployment, job, pod, replica_set, secret,
 };
-use super::{Check, Complete, cells, others, rights, service};
+use super::{Check, Complete, autoscaling, cells, others, rights, service};
 use crate::resource::Cells;
 
 /// A kind.
@@ -142,7 +142,16 @@ pub(super) const ROWS: &[Row] = &[
         schema: "autoscaling.v2.HorizontalPodAutoscaler", status: true,
         columns: &[("Reference", 0), ("Targets", 0), ("MinPods", 0), ("MaxPods", 0),
             ("Replicas", 0), ("Age", 0)],
-        cells: cells::autoscaler, complete: others::autoscaler,
+        cells: cells::autoscaler, complete: autoscaling::complete,
+        check: others::check_autoscaler, ..CORE
+    },
+    Row {
+        group: "autoscaling", version: "v1", kind: "HorizontalPodAutoscaler",
+        plural: "horizontalpodautoscalers", short_names: &["hpa"], categories: &["all"],
+        schema: "autoscaling.v1.HorizontalPodAutoscaler", status: true,
+        columns: &[("Reference", 0), ("Targets", 0), ("MinPods", 0), ("MaxPods", 0),
+            ("Replicas", 0), ("Age", 0)],
+        cells: autoscaling::cells_first, complete: autoscaling::complete_first,
         check: others::check_autoscaler, ..CORE
     },
     Row {
