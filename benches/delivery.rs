@@ -227,6 +227,9 @@ fn open(contender: &mut Contender, sink: &Sink, run: u64) -> Result<String> {
     let count = support::setting("HEDDLE_BENCH_OPEN_SECONDS", 5) * RATE;
     let ledger = Arc::new(Ledger::new(run, count as usize, None));
     sink.record(&ledger);
+    // What other processes have left for the kernel to write would come between: every few seconds it
+    // writes such pages to the same disk, and a sync of the log waits behind them.
+    rustix::fs::sync();
     let pauses = Pauses::watch();
     load::open_loop(&contender.load(16), &ledger, RATE as f64, count as usize)?;
     drain(&ledger);
