@@ -19,6 +19,8 @@ const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 
+/// The utilization of CPU, in percent, that counts where no metric is named.
+const USUAL: i64 = 80;
 /// The most metrics that are read from an annotation.
 const MOST_METRICS: usize = 1_000;
 
@@ -137,10 +139,10 @@ const FOUND: Form = [
 /// Fills in what Kubernetes does in v2: at least one replica, and 80 % of the CPU where no metric is named.
 pub(super) fn complete(object: &mut Value) {
     let spec = &mut object["spec"];
-    let metrics = json!([cpu(&json!(80))]);
+    let metrics = json!([cpu(&json!(USUAL))]);
     absent(spec, &[("minReplicas", json!(1)), ("metrics", metrics)]);
     if spec["metrics"].as_array().is_some_and(Vec::is_empty) {
-        spec["metrics"] = json!([cpu(&json!(80))]);
+        spec["metrics"] = json!([cpu(&json!(USUAL))]);
     }
 }
 
@@ -248,9 +250,11 @@ fn to_stored(object: &mut Value) {
             .collect();
         let utilization = spec.remove("targetCPUUtilizationPercentage");
         all.extend(utilization.as_ref().map(cpu));
-        if !all.is_empty() {
-            spec.insert("metrics".to_owned(), all.into());
+        if all.is_empty() {
+            // Where v1 names none, v2 has its default.
+            all.push(cpu(&json!(USUAL)));
         }
+        spec.insert("metrics".to_owned(), all.into());
         if let Some(behavior) = behavior {
             spec.insert("behavior".to_owned(), behavior);
         }
@@ -404,12 +408,13 @@ mod tests {
         // Without a metric there is the one that Kubernetes takes then.
         let mut bare = json!({"spec": {"maxReplicas": 3}});
         complete(&mut bare);
-        assert_eq!(bare["spec"]["metrics"], json!([cpu(&json!(80))]));
+        assert_eq!(bare["spec"]["metrics"], json!([cpu(&json!(USUAL))]));
         // What is not of this form is left alone.
         let mut odd = json!({"metadata": {"annotations": {METRICS: "["}}, "spec": {}});
-        let before = odd.clone();
+        let before = odd["metadata"].clone();
         convert(&mut odd, "v1", STORED).unwrap();
-        assert_eq!(odd, before);
+        assert_eq!(odd["metadata"], before);
+        assert_eq!(odd["spec"]["metrics"], json!([cpu(&json!(USUAL))]));
         assert!(convert(&mut json!([]), "v1", STORED).is_err());
     }
 }
