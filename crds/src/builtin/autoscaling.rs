@@ -24,117 +24,57 @@ const USUAL: i64 = 80;
 /// The most metrics that are read from an annotation.
 const MOST_METRICS: usize = 1_000;
 
-/// A field of a metric in v1, and the path in v2.
-type Fields = &'static [(&'static str, &'static [&'static str])];
+/// What a metric is to be, and what it is: the words that stand for `*` in [`METRIC`].
+const WANTED: &str = "target";
+const FOUND: &str = "current";
 
-/// A form of metrics: for each type its fields, by the member that holds them.
-type Form = [(&'static str, Fields); 5];
+/// A field of a metric in v1, and its path in v2.
+type Field = (&'static str, &'static str);
 
-const WANTED: Form = [
+/// For each type of metric, by the member that holds it, its fields.
+const METRIC: [(&str, &[Field]); 5] = [
     (
         "resource",
-        &[
-            ("name", &["name"]),
-            (
-                "targetAverageUtilization",
-                &["target", "averageUtilization"],
-            ),
-            ("targetAverageValue", &["target", "averageValue"]),
-        ],
+        &[("name", "name"), UTILIZATION, ("*AverageValue", AVERAGE)],
     ),
     (
         "containerResource",
         &[
-            ("name", &["name"]),
-            ("container", &["container"]),
-            (
-                "targetAverageUtilization",
-                &["target", "averageUtilization"],
-            ),
-            ("targetAverageValue", &["target", "averageValue"]),
+            ("name", "name"),
+            ("container", "container"),
+            UTILIZATION,
+            ("*AverageValue", AVERAGE),
         ],
     ),
     (
         "pods",
-        &[
-            ("metricName", &["metric", "name"]),
-            ("selector", &["metric", "selector"]),
-            ("targetAverageValue", &["target", "averageValue"]),
-        ],
+        &[NAME, ("selector", SELECTOR), ("*AverageValue", AVERAGE)],
     ),
     (
         "object",
         &[
-            ("target", &["describedObject"]),
-            ("metricName", &["metric", "name"]),
-            ("selector", &["metric", "selector"]),
-            ("targetValue", &["target", "value"]),
-            ("averageValue", &["target", "averageValue"]),
+            NAME,
+            ("target", "describedObject"),
+            ("selector", SELECTOR),
+            VALUE,
+            ("averageValue", AVERAGE),
         ],
     ),
     (
         "external",
         &[
-            ("metricName", &["metric", "name"]),
-            ("metricSelector", &["metric", "selector"]),
-            ("targetValue", &["target", "value"]),
-            ("targetAverageValue", &["target", "averageValue"]),
+            NAME,
+            ("metricSelector", SELECTOR),
+            VALUE,
+            ("*AverageValue", AVERAGE),
         ],
     ),
 ];
-
-const FOUND: Form = [
-    (
-        "resource",
-        &[
-            ("name", &["name"]),
-            (
-                "currentAverageUtilization",
-                &["current", "averageUtilization"],
-            ),
-            ("currentAverageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "containerResource",
-        &[
-            ("name", &["name"]),
-            ("container", &["container"]),
-            (
-                "currentAverageUtilization",
-                &["current", "averageUtilization"],
-            ),
-            ("currentAverageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "pods",
-        &[
-            ("metricName", &["metric", "name"]),
-            ("selector", &["metric", "selector"]),
-            ("currentAverageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "object",
-        &[
-            ("target", &["describedObject"]),
-            ("metricName", &["metric", "name"]),
-            ("selector", &["metric", "selector"]),
-            ("currentValue", &["current", "value"]),
-            ("averageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "external",
-        &[
-            ("metricName", &["metric", "name"]),
-            ("metricSelector", &["metric", "selector"]),
-            ("currentValue", &["current", "value"]),
-            ("currentAverageValue", &["current", "averageValue"]),
-        ],
-    ),
-];
+const NAME: Field = ("metricName", "metric/name");
+const SELECTOR: &str = "metric/selector";
+const UTILIZATION: Field = ("*AverageUtilization", "*/averageUtilization");
+const VALUE: Field = ("*Value", "*/value");
+const AVERAGE: &str = "*/averageValue";
 
 /// Fills in what Kubernetes does in v2: at least one replica, and 80 % of the CPU where no metric is named.
 pub(super) fn complete(object: &mut Value) {
@@ -196,7 +136,7 @@ fn to_first(object: &mut Value) {
         for metric in list(spec.remove("metrics")) {
             match of_cpu(&metric, "target") {
                 Some(found) if utilization.is_none() => utilization = Some(found),
-                _ => others.push(older(&metric, &WANTED)),
+                _ => others.push(older(&metric, WANTED)),
             }
         }
         if let Some(utilization) = utilization {
@@ -213,7 +153,7 @@ fn to_first(object: &mut Value) {
         if let Some(utilization) = utilization {
             status.insert("currentCPUUtilizationPercentage".to_owned(), utilization);
         }
-        let current = current.iter().map(|metric| older(metric, &FOUND)).collect();
+        let current = current.iter().map(|metric| older(metric, FOUND)).collect();
         note(&mut notes, CURRENT, current);
         note(&mut notes, CONDITIONS, list(status.remove("conditions")));
     }
@@ -244,10 +184,7 @@ fn to_stored(object: &mut Value) {
         metadata.remove("annotations");
     }
     if let Some(spec) = part(object, "spec") {
-        let mut all: Vec<_> = metrics
-            .iter()
-            .map(|metric| newer(metric, &WANTED))
-            .collect();
+        let mut all: Vec<_> = metrics.iter().map(|metric| newer(metric, WANTED)).collect();
         let utilization = spec.remove("targetCPUUtilizationPercentage");
         all.extend(utilization.as_ref().map(cpu));
         if all.is_empty() {
@@ -260,7 +197,7 @@ fn to_stored(object: &mut Value) {
         }
     }
     if let Some(status) = part(object, "status") {
-        let mut all: Vec<_> = current.iter().map(|metric| newer(metric, &FOUND)).collect();
+        let mut all: Vec<_> = current.iter().map(|metric| newer(metric, FOUND)).collect();
         let utilization = status.remove("currentCPUUtilizationPercentage");
         if let (true, Some(utilization)) = (all.is_empty(), utilization) {
             let current = json!({"averageUtilization": utilization});
@@ -288,13 +225,14 @@ fn note(notes: &mut Map<String, Value>, name: &str, all: Vec<Value>) {
 }
 
 /// A metric as v1 writes it.
-fn older(metric: &Value, form: &Form) -> Value {
+fn older(metric: &Value, word: &str) -> Value {
     let mut out = json!({"type": metric["type"]});
-    for (member, fields) in form {
+    for (member, fields) in METRIC {
         if metric[member].is_object() {
             let found = fields.iter().filter_map(|(field, path)| {
-                let value = path.iter().fold(&metric[member], |at, step| &at[step]);
-                (!value.is_null()).then(|| ((*field).to_owned(), value.clone()))
+                let path = path.replace('*', word);
+                let value = path.split('/').fold(&metric[member], |at, step| &at[step]);
+                (!value.is_null()).then(|| (field.replace('*', word), value.clone()))
             });
             out[member] = found.collect::<Map<_, _>>().into();
         }
@@ -303,16 +241,17 @@ fn older(metric: &Value, form: &Form) -> Value {
 }
 
 /// A metric as v2 writes it.
-fn newer(metric: &Value, form: &Form) -> Value {
+fn newer(metric: &Value, word: &str) -> Value {
     let mut out = json!({"type": metric["type"]});
-    for (member, fields) in form {
+    for (member, fields) in METRIC {
         let Some(given) = metric[member].as_object() else {
             continue;
         };
         let mut inner = json!({});
-        for (field, path) in *fields {
-            if let Some(value) = given.get(*field) {
-                *path.iter().fold(&mut inner, |at, step| &mut at[step]) = value.clone();
+        for (field, path) in fields {
+            if let Some(value) = given.get(&field.replace('*', word)) {
+                let path = path.replace('*', word);
+                *path.split('/').fold(&mut inner, |at, step| &mut at[step]) = value.clone();
             }
         }
         let kinds = [
@@ -320,7 +259,7 @@ fn newer(metric: &Value, form: &Form) -> Value {
             ("averageValue", "AverageValue"),
             ("value", "Value"),
         ];
-        if let Some(target) = inner.get_mut("target").filter(|target| target.is_object()) {
+        if let Some(target) = inner.get_mut(WANTED).filter(|target| target.is_object()) {
             let kind = kinds.iter().find(|(field, _)| !target[*field].is_null());
             target["type"] = json!(kind.map(|(_, kind)| *kind));
         }
