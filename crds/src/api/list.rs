@@ -140,32 +140,21 @@ fn items(
     })
 }
 
-/// Which state of the kind a list shows.
-#[derive(Clone, Copy, Debug)]
-enum State {
-    /// That of now.
-    Current,
-    /// That of a version.
-    At(u64),
-}
-
-/// Reads which state is asked for. A list in pages shows one state, so that a version and a limit
+/// The version whose state a list shows. A list in pages shows one state, so that a version and a limit
 /// without `resourceVersionMatch` ask for exactly that version, as with Kubernetes.
-fn state(query: &Query, limited: bool, current: u64) -> Result<State, ApiError> {
+fn version_of(query: &Query, limited: bool, current: u64) -> Result<u64, ApiError> {
     let Some(asked) = query.get("resourceVersion").filter(|v| *v != "0") else {
-        return Ok(State::Current);
+        return Ok(current);
     };
     let asked = read_version(asked)?;
     if asked > current {
         return Err(ApiError::version_too_large(asked, current));
     }
-    Ok(
-        match query.get("resourceVersionMatch").unwrap_or_default() {
-            "Exact" => State::At(asked),
-            "" if limited => State::At(asked),
-            _ => State::Current,
-        },
-    )
+    let exact = match query.get("resourceVersionMatch").unwrap_or_default() {
+        "" => limited,
+        matching => matching == "Exact",
+    };
+    Ok(if exact { asked } else { current })
 }
 
 fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, ApiError> {
@@ -180,13 +169,9 @@ fn read_page(store: &Store, options: &Options, query: &Query) -> Result<Page, Ap
     }
     store.read(|memory| {
         let current = memory.version();
-        let state = match &from {
-            Some(Continue { rv: Some(rv), .. }) => State::At(*rv),
-            _ => state(query, limit.is_some(), current)?,
-        };
-        let version = match state {
-            State::At(version) => version,
-            State::Current => current,
+        let version = match &from {
+            Some(Continue { rv: Some(rv), .. }) => *rv,
+            _ => version_of(query, limit.is_some(), current)?,
         };
         let after = from.as_ref().map(|f| Key::new(&f.ns, &f.name));
         let namespace = options.namespace.as_deref();

@@ -78,11 +78,10 @@ const AVERAGE: &str = "*/averageValue";
 
 /// Fills in what Kubernetes does in v2: at least one replica, and 80 % of the CPU where no metric is named.
 pub(super) fn complete(object: &mut Value) {
-    let spec = &mut object["spec"];
-    let metrics = json!([cpu(&json!(USUAL))]);
-    absent(spec, &[("minReplicas", json!(1)), ("metrics", metrics)]);
-    if spec["metrics"].as_array().is_some_and(Vec::is_empty) {
-        spec["metrics"] = json!([cpu(&json!(USUAL))]);
+    complete_first(object);
+    let metrics = &mut object["spec"]["metrics"];
+    if metrics.is_null() || metrics.as_array().is_some_and(Vec::is_empty) {
+        *metrics = json!([cpu(&json!(USUAL))]);
     }
 }
 

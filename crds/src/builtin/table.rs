@@ -52,6 +52,24 @@ const RBAC: Row = Row {
     group: "rbac.authorization.k8s.io",
     ..CORE
 };
+const AUTOSCALER: Row = Row {
+    group: autoscaling::GROUP,
+    kind: "HorizontalPodAutoscaler",
+    plural: "horizontalpodautoscalers",
+    short_names: &["hpa"],
+    categories: &["all"],
+    status: true,
+    columns: &[
+        ("Reference", 0),
+        ("Targets", 0),
+        ("MinPods", 0),
+        ("MaxPods", 0),
+        ("Replicas", 0),
+        ("Age", 0),
+    ],
+    check: others::check_autoscaler,
+    ..CORE
+};
 const EVENT: &[(&str, i32)] = &[
     ("Last Seen", 0),
     ("Type", 0),
@@ -137,22 +155,12 @@ pub(super) const ROWS: &[Row] = &[
         cells: cells::job, complete: job, check: check_job, ..CORE
     },
     Row {
-        group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler",
-        plural: "horizontalpodautoscalers", short_names: &["hpa"], categories: &["all"],
-        schema: "autoscaling.v2.HorizontalPodAutoscaler", status: true,
-        columns: &[("Reference", 0), ("Targets", 0), ("MinPods", 0), ("MaxPods", 0),
-            ("Replicas", 0), ("Age", 0)],
-        cells: cells::autoscaler, complete: autoscaling::complete,
-        check: others::check_autoscaler, ..CORE
+        version: "v2", schema: "autoscaling.v2.HorizontalPodAutoscaler",
+        cells: cells::autoscaler, complete: autoscaling::complete, ..AUTOSCALER
     },
     Row {
-        group: "autoscaling", version: "v1", kind: "HorizontalPodAutoscaler",
-        plural: "horizontalpodautoscalers", short_names: &["hpa"], categories: &["all"],
-        schema: "autoscaling.v1.HorizontalPodAutoscaler", status: true,
-        columns: &[("Reference", 0), ("Targets", 0), ("MinPods", 0), ("MaxPods", 0),
-            ("Replicas", 0), ("Age", 0)],
-        cells: autoscaling::cells_first, complete: autoscaling::complete_first,
-        check: others::check_autoscaler, ..CORE
+        version: "v1", schema: "autoscaling.v1.HorizontalPodAutoscaler",
+        cells: autoscaling::cells_first, complete: autoscaling::complete_first, ..AUTOSCALER
     },
     Row {
         group: "coordination.k8s.io", kind: "Lease", plural: "leases",

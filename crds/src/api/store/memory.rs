@@ -230,7 +230,10 @@ impl Memory {
                 && after.is_none_or(|after| object.key() > after)
         });
         let mut objects: Vec<_> = unchanged.chain(previous).collect();
-        objects.sort_by(|one, other| one.key().cmp(other.key()));
+        // Where nothing is undone, as in a list of what is now, they are in order.
+        if !undone.is_empty() {
+            objects.sort_by(|one, other| one.key().cmp(other.key()));
+        }
         Ok(objects)
     }
 
